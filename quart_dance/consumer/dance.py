@@ -1,0 +1,356 @@
+"""The dance itself: from the login to the stored token, without a framework.
+
+The methods are coroutines, but only what a framework's blueprint implements
+(`notify`, `post_form`, `session_with`, the storage) ever waits.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from werkzeug.sansio.response import Response as AnyResponse
+
+from ..errors import (
+    AccessDenied,
+    AccountChanged,
+    ConfigurationError,
+    InvalidCallback,
+    LoginError,
+    OAuthError,
+    StateMismatch,
+    StorageError,
+    TokenRequestError,
+    UserRequiredError,
+)
+from ..oauth import oauth2
+from ..oauth.answer import Answer, read_token
+from ..oauth.attempt import (
+    MAX_OPEN,
+    Attempt,
+    Seal,
+    cookie_name,
+    fingerprint,
+    is_cookie_name,
+)
+from ..oauth.token import Secrets, Token
+from ..oauth.urls import common_path, is_secure, next_path
+from . import pages
+from .options import Consumer
+from .runtime import Runtime
+from .signals import (
+    oauth_authorized,
+    oauth_before_login,
+    oauth_error,
+    oauth_login_failed,
+)
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A request to the login or to the callback, as far as we look at it.
+
+    Attributes:
+        query: The raw query string.
+        next: The query argument of that name, or None.
+        cookies: All of the request's.
+        cross_site: Whether another site made the browser come here (Fetch Metadata).
+        login_url: Of this blueprint, as a path.
+        callback_url: Of this blueprint, absolute, as the visitor sees it.
+        home: Where the visitor goes after the login, without a `next`.
+        secret_keys: The application's, the current one first.
+        runtime: The application's.
+    """
+
+    query: bytes = field(repr=False)
+    next: str | None
+    cookies: Mapping[str, str] = field(repr=False)
+    cross_site: bool
+    login_url: str
+    callback_url: str
+    home: str
+    secret_keys: Sequence[str | bytes] = field(repr=False)
+    runtime: Runtime
+
+    def seal(self) -> Seal:
+        """Return what seals attempts.
+
+        Raises:
+            ConfigurationError: The application has no secret key.
+        """
+        if not self.secret_keys:
+            raise ConfigurationError(
+                "a login needs a secret key: set app.secret_key to a long random "
+                "string that stays the same, such as that of secrets.token_hex()"
+            )
+        return Seal(self.secret_keys)
+
+    def cookie_path(self, redirect_uri: str) -> str:
+        """Return the path under which the login and its callback lie."""
+        return common_path(self.login_url, urlsplit(redirect_uri).path)
+
+
+@dataclass(frozen=True)
+class Cookie:
+    """A cookie to set, or without a value to delete (RFC 6265)."""
+
+    name: str
+    path: str
+    secure: bool
+    value: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the visitor is told: a redirect, a page, or a receiver's response."""
+
+    location: str | None = field(default=None, repr=False)
+    page: str | None = None
+    status: int = 302
+    response: AnyResponse | None = None
+    cookies: tuple[Cookie, ...] = ()
+
+
+class OAuth2Dance(Consumer):
+    """Login and callback of OAuth 2.0 (RFC 6749, section 4.1)."""
+
+    @abstractmethod
+    async def post_form(self, form: oauth2.Form) -> Answer:
+        """Post a form to the provider."""
+
+    @abstractmethod
+    def session_with(self, token: Token) -> AbstractContextManager[Any]:
+        """Let `session` carry a token that is not stored yet."""
+
+    async def begin(self, visit: Visit) -> Reply:
+        """Send the visitor to the provider.
+
+        Raises:
+            ConfigurationError: Something is not set up; the message says what.
+        """
+        account = await self.storage.account(self)
+        if visit.cross_site and account is not None:
+            # A foreign page may not connect its visitor's account unasked.
+            query = visit.query.decode("ascii", "replace")
+            page = pages.confirm_login(self.name, f"{visit.login_url}?{query}")
+            return Reply(page=page, status=200)
+        attempt = Attempt(
+            started=int(visit.runtime.clock()),
+            blueprint=self.name,
+            state=oauth2.new_state(),
+            code_verifier=oauth2.new_code_verifier() if self.use_pkce else None,
+            redirect_uri=self._redirect_uri(visit),
+            next=next_path(visit.next),
+            account=account,
+        )
+        url = self._authorization_url(attempt)
+        await self.notify(oauth_before_login, url=url)
+        return Reply(location=url, cookies=self._remember(visit, attempt))
+
+    def _authorization_url(self, attempt: Attempt) -> str:
+        return oauth2.authorization_url(
+            self.provider_url("authorization_url"),
+            client_id=self.client().client_id,
+            redirect_uri=attempt.redirect_uri,
+            state=attempt.state,
+            scope=self.scope,
+            code_verifier=attempt.code_verifier,
+            code_challenge_method=self.code_challenge_method,
+            params=self.authorization_url_params,
+        )
+
+    def _redirect_uri(self, visit: Visit) -> str:
+        uri = self.redirect_uri or visit.callback_url
+        parts = urlsplit(uri)
+        insecure = parts.scheme == "http" and self.allow_insecure_redirect
+        if not is_secure(uri) and not insecure:
+            raise ConfigurationError(
+                f"the callback of {self.name!r} would be {parts.scheme}://"
+                f"{parts.hostname}…, and codes may travel over https only (http is for "
+                "loopback). Behind a proxy that ends TLS, let the application know: "
+                "hypercorn.middleware.ProxyFixMiddleware, or redirect_uri=. Without "
+                "TLS: allow_insecure_redirect=True"
+            )
+        return uri
+
+    def _remember(self, visit: Visit, attempt: Attempt) -> tuple[Cookie, ...]:
+        """Return the attempt's cookie, and the end of those that are too many."""
+        seal = visit.seal()
+        found = [
+            (earlier.started, name)
+            for name, value in visit.cookies.items()
+            if is_cookie_name(name)
+            and (earlier := seal.open(value, attempt.started))
+            and earlier.blueprint == self.name
+        ]
+        surplus = sorted(found)[: max(0, len(found) + 1 - MAX_OPEN)]
+        path = visit.cookie_path(attempt.redirect_uri)
+        secure = attempt.redirect_uri.startswith("https:")
+        return (
+            *(Cookie(name, path, secure) for _, name in surplus),
+            Cookie(cookie_name(attempt.state), path, secure, seal.close(attempt)),
+        )
+
+    async def finish(self, visit: Visit) -> Reply:
+        """Take what the provider's redirect brought back, and store the token.
+
+        Raises:
+            ConfigurationError: Something is not set up; the message says what.
+        """
+        callback = oauth2.read_callback(visit.query)
+        attempts = self._claim(visit, callback)
+        error: Exception
+        try:
+            reply = await self._receive(visit, callback, attempts)
+        except ConfigurationError:
+            raise
+        except (OAuthError, UserRequiredError) as caught:
+            error = caught
+        else:
+            return self._forget(visit, callback, attempts, reply)
+        reply = await self._failed(visit, error)
+        return self._forget(visit, callback, attempts, reply)
+
+    def _claim(self, visit: Visit, callback: oauth2.Callback) -> list[Attempt]:
+        """Return this browser's attempts that the callback names, used up now."""
+        now, seal = visit.runtime.clock(), visit.seal()
+        attempts = []
+        for state in callback.states:
+            attempt = seal.find(state, visit.cookies.get(cookie_name(state)), now)
+            if attempt is None or attempt.blueprint != self.name:
+                continue
+            # The cookie is deleted as well, but a browser's cookies can be restored.
+            if visit.runtime.used_states.add(fingerprint(state), True, now):
+                attempts.append(attempt)
+        return attempts
+
+    def _forget(
+        self,
+        visit: Visit,
+        callback: oauth2.Callback,
+        attempts: Sequence[Attempt],
+        reply: Reply,
+    ) -> Reply:
+        """Add the end of the cookies that the callback has used up."""
+        uris = {a.state: a.redirect_uri for a in attempts}
+        cookies = []
+        for state in callback.states:
+            if cookie_name(state) in visit.cookies:
+                uri = uris.get(state, visit.callback_url)
+                path, secure = visit.cookie_path(uri), uri.startswith("https:")
+                cookies.append(Cookie(cookie_name(state), path, secure))
+        return replace(reply, cookies=tuple(cookies))
+
+    async def _receive(
+        self, visit: Visit, callback: oauth2.Callback, attempts: Sequence[Attempt]
+    ) -> Reply:
+        attempt = self._accept(callback, attempts)
+        if await self.storage.account(self) != attempt.account:
+            raise AccountChanged(
+                "You have logged in or out since this login began. Please try again."
+            )
+        token = await self._exchange(visit, callback, attempt)
+        with self.session_with(token):
+            results = await self.notify(oauth_authorized, token=token.copy())
+        for result in results:
+            if isinstance(result, AnyResponse):
+                return Reply(response=result)
+        if not any(result is False for result in results):
+            await self._store(token)
+        return Reply(location=attempt.next or visit.home)
+
+    def _accept(
+        self, callback: oauth2.Callback, attempts: Sequence[Attempt]
+    ) -> Attempt:
+        """Return the attempt that the callback belongs to, if all is well with it."""
+        if not attempts:
+            raise StateMismatch(
+                "This answer belongs to no login that was begun in this browser within "
+                "the last ten minutes, or it was used before. Are cookies blocked?"
+            )
+        if callback.problem:
+            raise InvalidCallback(callback.problem)
+        if self.issuer and callback.iss != self.issuer:
+            raise InvalidCallback("The answer comes from another issuer.")
+        if callback.error:
+            raise AccessDenied(
+                callback.error, callback.error_description, callback.error_uri
+            )
+        return attempts[0]
+
+    async def _exchange(
+        self, visit: Visit, callback: oauth2.Callback, attempt: Attempt
+    ) -> Token:
+        form = oauth2.code_form(
+            self.provider_url("token_url"),
+            self.client(),
+            code=callback.code or "",
+            redirect_uri=attempt.redirect_uri,
+            code_verifier=attempt.code_verifier,
+            params=self.token_url_params,
+        )
+        answer = await self.post_form(form)
+        return read_token(
+            answer,
+            now=visit.runtime.clock(),
+            secrets=form.secrets,
+            token_types=self.token_types,
+        )
+
+    async def _store(self, token: Token) -> None:
+        """Store a token, letting no error through that might hold it.
+
+        Raises:
+            StorageError: The storage failed.
+            UserRequiredError: It keeps tokens for users, and nobody is logged in.
+        """
+        try:
+            await self.storage.set(self, token.copy())
+            return
+        except (OAuthError, UserRequiredError):
+            raise
+        except Exception as caught:
+            secrets = Secrets(v for v in token.values() if isinstance(v, str) and v)
+            said = oauth2.clean(str(caught), secrets=secrets)
+            problem = f"{type(caught).__name__}: {said}"
+        # Outside of the handler: a database's error may hold the statement's values.
+        raise StorageError(f"the token could not be stored ({problem})")
+
+    async def _failed(self, visit: Visit, error: Exception) -> Reply:
+        """Tell the receivers and the visitor that the login has failed."""
+        status = error.status if isinstance(error, OAuthError) else 500
+        code, said, shown = _explain(error)
+        _logger.warning("Login with %r failed: %s: %s", self.name, code, said)
+        if isinstance(error, OAuthError):
+            self.about(error)
+        uri = error.error_uri if isinstance(error, AccessDenied) else None
+        results = await self.notify(
+            oauth_error, error=code, error_description=said, error_uri=uri
+        )
+        results += await self.notify(oauth_login_failed, exception=error)
+        for result in results:
+            if isinstance(result, AnyResponse):
+                return Reply(response=result)
+        page = pages.login_failed(self.name, shown, visit.login_url)
+        return Reply(page=page, status=status)
+
+
+def _explain(error: Exception) -> tuple[str, str, str]:
+    """Return an error's code, its description, and what the visitor is told."""
+    if isinstance(error, AccessDenied):
+        return error.error, error.error_description or "", error.description
+    if isinstance(error, LoginError):
+        return error.error, error.description, error.description
+    if isinstance(error, TokenRequestError):
+        shown = "The provider does not answer as it should. Please try again."
+        return error.error, error.description, shown
+    shown = "Your login could not be kept. Please try again later."
+    code = "user_required" if isinstance(error, UserRequiredError) else "storage_error"
+    return code, str(error), shown

@@ -1,0 +1,269 @@
+"""HTTP: pools, deadlines, caps and origins; the only importer of httpx2."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+from authlib.oauth2.rfc6750 import add_bearer_token
+from httpx2 import (
+    URL,
+    ASGITransport,
+    AsyncBaseTransport,
+    AsyncClient,
+    Cookies,
+    HTTPError,
+    InvalidURL,
+    Request,
+    Response,
+    StreamError,
+    TimeoutException,
+    TooManyRedirects,
+)
+
+from ..errors import ForeignOriginError, TokenRequestError
+from ..oauth.answer import Answer
+from ..oauth.oauth2 import Form
+from ..oauth.token import Token
+from .options import Consumer
+from .runtime import Runtime
+
+__all__ = [
+    "ASGITransport",
+    "AsyncBaseTransport",
+    "AsyncClient",
+    "Cookies",
+    "Request",
+    "Response",
+]
+
+#: Seconds that a token, refresh or revocation call may take in all.
+DEADLINE = 10.0
+#: Bytes that its answer may have, compressed and decompressed.
+MAX_ANSWER = 1_000_000
+_MAX_REDIRECTS = 10
+
+_logger = logging.getLogger(__name__)
+_ours: ContextVar[bool] = ContextVar("quart_dance_http", default=False)
+
+
+def _not_ours(record: logging.LogRecord) -> bool:
+    return not _ours.get()
+
+
+# httpx2 logs whole URLs and httpcore2 whole headers, with whatever secrets are in
+# them. Of our own requests we log one line ourselves; those of the application stay.
+for _name in ("httpx2", *(f"httpcore2.{n}" for n in "connection http11 http2".split())):
+    logging.getLogger(_name).addFilter(_not_ours)
+for _name in ("httpcore2.proxy", "httpcore2.socks"):
+    logging.getLogger(_name).addFilter(_not_ours)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    reset = _ours.set(True)
+    try:
+        yield
+    finally:
+        _ours.reset(reset)
+
+
+def _pool(runtime: Runtime, consumer: Consumer) -> AsyncClient:
+    """Return the connections to a blueprint's provider, of this app and event loop."""
+    pools = runtime.here.pools
+    pool = pools.get(consumer)
+    if not isinstance(pool, AsyncClient):
+        pool = pools[consumer] = AsyncClient(
+            # A jar that takes nothing: cookies belong to visitors, not to the pool.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            verify=consumer.verify,
+            timeout=consumer.timeout,
+            transport=runtime.transport,
+        )
+    return pool
+
+
+async def post_form(runtime: Runtime, consumer: Consumer, form: Form) -> Answer:
+    """Post a form to the provider; redirects are not followed, nothing is retried.
+
+    Raises:
+        TokenRequestError: There is no answer within `DEADLINE` seconds and
+            `MAX_ANSWER` bytes.
+    """
+    pool = _pool(runtime, consumer)
+    try:
+        with _quiet():
+            async with asyncio.timeout(DEADLINE):
+                answer = await _post(pool, form)
+    except (TimeoutError, TimeoutException):
+        problem = "timeout", "the provider did not answer in time"
+    except _TooLarge:
+        problem = "invalid_response", f"the answer is larger than {MAX_ANSWER} bytes"
+    except (zlib.error, StreamError):
+        problem = "invalid_response", "the answer cannot be read"
+    except (HTTPError, InvalidURL, OSError) as error:
+        problem = "unreachable", f"the provider cannot be reached ({_kind(error)})"
+    else:
+        _logger.debug("POST %s: %d", _safe(URL(form.url)), answer.status)
+        return answer
+    # Raised here, out of reach of the HTTP library's errors: those hold the request.
+    raise TokenRequestError(*problem)
+
+
+def _kind(error: BaseException) -> str:
+    return type(error).__name__
+
+
+class _TooLarge(Exception):
+    pass
+
+
+async def _post(pool: AsyncClient, form: Form) -> Answer:
+    # Compression is of no use here, and a small answer may hide a large one.
+    headers = {**form.headers, "Accept-Encoding": "identity"}
+    request = pool.build_request("POST", form.url, content=form.body, headers=headers)
+    response = await pool.send(request, stream=True, auth=None, follow_redirects=False)
+    try:
+        raw = bytearray()
+        async for chunk in response.aiter_raw():
+            raw += chunk
+            if len(raw) > MAX_ANSWER:
+                raise _TooLarge
+    finally:
+        await response.aclose()
+    names = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, names, _decompress(bytes(raw), names))
+
+
+def _decompress(raw: bytes, headers: dict[str, str]) -> bytes:
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
+        return raw
+    if encoding not in ("gzip", "deflate"):
+        raise zlib.error(f"unknown encoding {encoding[:20]!r}")
+    body = zlib.decompressobj(wbits=47).decompress(raw, MAX_ANSWER + 1)
+    if len(body) > MAX_ANSWER:
+        raise _TooLarge
+    return body
+
+
+def _safe(url: URL) -> str:
+    """Return a URL without what may be secret: its query, its user, its fragment."""
+    return str(url.copy_with(query=None, fragment=None, userinfo=b""))
+
+
+def target(consumer: Consumer, url: str, token: Token | None) -> URL:
+    """Return where an API call goes to, if the token may be seen there.
+
+    Args:
+        consumer: Its `base_url` is what relative URLs are joined to.
+        url: Absolute, or relative: ``/user`` and ``user`` both lie under `base_url`.
+        token: The token to be sent, or None: then any URL will do.
+
+    Raises:
+        ForeignOriginError: The token may not be seen there.
+    """
+    parsed = URL(url)
+    if not parsed.scheme and not parsed.host and not url.startswith("//"):
+        base = URL(consumer.provider_url("base_url"))
+        path = base.raw_path.rstrip(b"/") + b"/" + parsed.raw_path.lstrip(b"/")
+        return base.copy_with(raw_path=path)
+    if token is None or (not parsed.userinfo and _is_allowed(consumer, parsed, token)):
+        return parsed
+    raise ForeignOriginError(
+        f"the token of {consumer.name!r} is not sent to {parsed.scheme}://{parsed.host}"
+        ": if it belongs there, name the origin in allowed_origins"
+    )
+
+
+def _is_allowed(consumer: Consumer, url: URL, token: Token) -> bool:
+    base, allowed = consumer.base_url, consumer.allowed_origins
+    if base and _origin(URL(base)) == _origin(url):
+        return True
+    origins = allowed(token.copy()) if callable(allowed) else allowed
+    return any(_matches(origin, url) for origin in origins)
+
+
+def _matches(pattern: str, url: URL) -> bool:
+    scheme, _, host = pattern.rstrip("/").partition("://")
+    if not host.startswith("*."):
+        return _origin(URL(pattern)) == _origin(url)
+    label, _, rest = url.host.partition(".")
+    # The label is checked by shape: an empty one would be the parent's own.
+    return bool(re.fullmatch(r"[a-z0-9-]+", label)) and (
+        _origin(URL(f"{scheme}://{host[2:]}")) == _origin(url.copy_with(host=rest))
+    )
+
+
+def _origin(url: URL) -> tuple[str, str, int | None]:
+    """Return scheme, host and port (RFC 6454, section 4)."""
+    default = {"https": 443, "http": 80}.get(url.scheme)
+    return url.scheme, url.host, url.port or default
+
+
+def is_base_origin(consumer: Consumer, url: URL) -> bool:
+    """Say whether a URL is of the provider's own API."""
+    return _origin(URL(consumer.provider_url("base_url"))) == _origin(url)
+
+
+@asynccontextmanager
+async def send(
+    runtime: Runtime,
+    consumer: Consumer,
+    method: str,
+    url: URL,
+    *,
+    token: Token | None,
+    cookies: Cookies,
+    follow_redirects: bool,
+    **content: Any,
+) -> AsyncIterator[Response]:
+    """Make an API call and yield the response, its body unread.
+
+    Args:
+        runtime: Of the application that calls.
+        consumer: Whose pool is used.
+        method: The HTTP method.
+        url: From `target`.
+        token: Sent as a header (RFC 6750, section 2.1), or None.
+        cookies: The visitor's; what the provider sets is added.
+        follow_redirects: Whether redirects are followed; the token stays behind when
+            they lead to another origin.
+        **content: As `httpx2.AsyncClient.build_request` takes it.
+    """
+    pool = _pool(runtime, consumer)
+    request = pool.build_request(method, url, **content)
+    if token is not None:
+        add_bearer_token(token["access_token"], "", request.headers, "")
+    with _quiet():
+        response = await _send(pool, request, cookies, follow_redirects)
+    _logger.debug("%s %s: %d", method, _safe(url), response.status_code)
+    try:
+        yield response
+    finally:
+        with _quiet():
+            await response.aclose()
+
+
+async def _send(
+    pool: AsyncClient, request: Request, cookies: Cookies, follow_redirects: bool
+) -> Response:
+    for _ in range(_MAX_REDIRECTS):
+        cookies.set_cookie_header(request)
+        response = await pool.send(request, stream=True, auth=None)
+        cookies.extract_cookies(response)
+        following = response.next_request
+        if not follow_redirects or following is None:
+            return response
+        if _origin(following.url) != _origin(request.url):
+            following.headers.pop("Authorization", None)
+        await response.aclose()
+        request = following
+    raise TooManyRedirects("Too many redirects.", request=request)

@@ -1,0 +1,308 @@
+"""The configuration of a blueprint: what is given, else what the app config says."""
+
+from __future__ import annotations
+
+import ssl
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Generic, TypedDict, TypeVar, overload
+from urllib.parse import urljoin
+
+from blinker import Signal
+
+from ..errors import ConfigurationError, OAuthError, StorageError
+from ..oauth import oauth2
+from ..oauth.token import Token
+from ..oauth.urls import is_secure
+from .storage.base import BaseStorage
+from .storage.session import SessionStorage
+
+T = TypeVar("T")
+E = TypeVar("E", bound=OAuthError)
+#: An account, as a storage's methods take it: nothing, or `user` or `user_id`.
+Who = Mapping[str, Any]
+#: Origins that may see the token, or a function of the token that returns them.
+AllowedOrigins = Collection[str] | Callable[[Mapping[str, Any]], Collection[str]]
+
+
+class Option(Generic[T]):
+    """An attribute that was given, else is read from the app config at each use."""
+
+    def __init__(self, default: T) -> None:
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, consumer: None, owner: type) -> Option[T]: ...
+    @overload
+    def __get__(self, consumer: Consumer, owner: type) -> T: ...
+    def __get__(self, consumer: Consumer | None, owner: type) -> Option[T] | T:
+        if consumer is None:
+            return self
+        value = consumer._given.get(self._name)
+        if value is None:
+            value = consumer._configured(self._name)
+        return self._default if value is None else value
+
+    def __set__(self, consumer: Consumer, value: T) -> None:
+        consumer._given[self._name] = value
+
+
+class BlueprintOptions(TypedDict, total=False):
+    """The options that every preset takes beside its own; None means not given.
+
+    Attributes:
+        login_url: The rule of the login; ``{bp.name}`` stands for the name.
+        authorized_url: The rule of the callback, likewise.
+        storage: Where the tokens are kept; the default is `SessionStorage`.
+        rule_kwargs: Further arguments of both rules.
+        redirect_url: See `Consumer`, as all that follows.
+        redirect_to: …
+        redirect_uri: …
+        allow_insecure_redirect: …
+        allowed_origins: …
+        session_class: …
+        verify: …
+        timeout: …
+        url_prefix: As `quart.Blueprint` takes it, as all that follows.
+        subdomain: …
+        static_folder: …
+        static_url_path: …
+        template_folder: …
+        url_defaults: …
+        root_path: …
+        cli_group: …
+    """
+
+    login_url: str | None
+    authorized_url: str | None
+    storage: BaseStorage | type[BaseStorage] | None
+    rule_kwargs: Mapping[str, Any] | None
+    redirect_url: str | None
+    redirect_to: str | None
+    redirect_uri: str | None
+    allow_insecure_redirect: bool | None
+    allowed_origins: AllowedOrigins | None
+    session_class: type[Any] | None
+    verify: bool | ssl.SSLContext | None
+    timeout: float | None
+    url_prefix: str | None
+    subdomain: str | None
+    static_folder: str | None
+    static_url_path: str | None
+    template_folder: str | None
+    url_defaults: dict[str, Any] | None
+    root_path: str | None
+    cli_group: str | None
+
+
+class OAuth2Options(BlueprintOptions, total=False):
+    """The options of an `OAuth2ConsumerBlueprint`; see `Consumer` for each."""
+
+    scope: str | Sequence[str] | None
+    base_url: str | None
+    authorization_url: str | None
+    authorization_url_params: Mapping[str, Any] | None
+    token_url: str | None
+    token_url_params: Mapping[str, Any] | None
+    token_endpoint_auth_method: oauth2.AuthMethod | None
+    token_types: Collection[str] | None
+    auto_refresh_url: str | None
+    auto_refresh_kwargs: Mapping[str, Any] | None
+    revocation_url: str | None
+    issuer: str | None
+    use_pkce: bool | None
+    code_challenge_method: str | None
+
+
+class Consumer(ABC):
+    """What a blueprint knows of its provider and of us; configuration only.
+
+    An option that is not given is read from the app config at each use, under the
+    key that `from_config` names for it.
+
+    Attributes:
+        from_config: Names of options, each with its key in the app config.
+        client_id: As the provider issued it.
+        client_secret: None for a public client.
+        token_endpoint_auth_method: ``client_secret_basic`` (the default: RFC 6749,
+            section 2.3.1), ``client_secret_post``, ``none``, or a function as
+            Authlib's `ClientAuth` takes it.
+        scope: What to ask for: a string, or a list of strings.
+        base_url: The API; relative URLs are joined to it.
+        allowed_origins: Further origins that may see the token; ``https://*.x.org``
+            stands for one label; or a function of the token that returns them.
+        authorization_url: Where visitors are sent; may be relative to `base_url`.
+        authorization_url_params: Further parameters of it.
+        token_url: Where codes become tokens; may be relative to `base_url`.
+        token_url_params: Further parameters of the request.
+        token_types: Values of `token_type` that are accepted, in lower case.
+        auto_refresh_url: Where tokens are refreshed; None means never.
+        auto_refresh_kwargs: Further parameters of that request.
+        revocation_url: Where tokens are revoked (RFC 7009), or None.
+        issuer: What `iss` in a callback must be (RFC 9207), or None.
+        redirect_url: Where a visitor goes after the login, without a `next`.
+        redirect_to: Likewise, the name of an endpoint.
+        redirect_uri: The callback's own URL, for the provider; else it comes from
+            ``SERVER_NAME``, else from the request.
+        allow_insecure_redirect: Allow a plain http callback beyond loopback.
+        use_pkce: Whether to use PKCE (RFC 7636).
+        code_challenge_method: ``S256``, or ``plain`` for a provider without it.
+        session_class: The class of `session`.
+        verify: False, or an SSL context, for a provider with a private certificate.
+        timeout: Seconds that an API call may wait for the network.
+    """
+
+    name: str
+    client_id = Option[str | None](None)
+    client_secret = Option[str | None](None)
+    token_endpoint_auth_method = Option[oauth2.AuthMethod]("client_secret_basic")
+    scope = Option[str | Sequence[str] | None](None)
+    base_url = Option[str | None](None)
+    allowed_origins = Option[AllowedOrigins](())
+    authorization_url = Option[str | None](None)
+    authorization_url_params = Option[Mapping[str, Any]]({})
+    token_url = Option[str | None](None)
+    token_url_params = Option[Mapping[str, Any]]({})
+    token_types = Option[Collection[str]](("bearer",))
+    auto_refresh_url = Option[str | None](None)
+    auto_refresh_kwargs = Option[Mapping[str, Any]]({})
+    revocation_url = Option[str | None](None)
+    issuer = Option[str | None](None)
+    redirect_url = Option[str | None](None)
+    redirect_to = Option[str | None](None)
+    redirect_uri = Option[str | None](None)
+    allow_insecure_redirect = Option[bool](False)
+    use_pkce = Option[bool](True)
+    code_challenge_method = Option[str]("S256")
+    session_class = Option[type[Any] | None](None)
+    verify = Option[bool | ssl.SSLContext](True)
+    timeout = Option[float](10.0)
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """Return the names of the options that the app config may hold."""
+        return [name for name in dir(cls) if isinstance(getattr(cls, name), Option)]
+
+    def _configure(
+        self, given: Mapping[str, Any], storage: BaseStorage | type[BaseStorage] | None
+    ) -> None:
+        """Take over what the constructor was given, and check it."""
+        self._given = dict(given)
+        self.from_config: dict[str, str] = {}
+        self._storage: BaseStorage | None = None
+        if storage is not None:
+            self.storage = storage
+        for name in ("base_url", "authorization_url", "token_url", "auto_refresh_url"):
+            if self._given.get(name):
+                self.provider_url(name)
+        if self.code_challenge_method not in ("S256", "plain"):
+            raise ConfigurationError("code_challenge_method is 'S256' or 'plain'")
+        oauth2.check_params(
+            "authorization_url_params",
+            self.authorization_url_params,
+            self.authorization_url or "",
+            oauth2.AUTHORIZATION_PARAMS,
+        )
+        for name in ("token_url_params", "auto_refresh_kwargs"):
+            oauth2.check_params(name, getattr(self, name), "", oauth2.TOKEN_PARAMS)
+
+    @abstractmethod
+    def _app_config(self) -> Mapping[str, Any]:
+        """Return the config of the application at hand; empty without one."""
+
+    @abstractmethod
+    async def notify(self, signal: Signal, **data: Any) -> list[Any]:
+        """Send a signal of ours to its receivers and return what they return."""
+
+    async def load(self, **who: Any) -> Token | None:
+        """Return a copy of the stored token, or None.
+
+        Raises:
+            StorageError: What the storage holds is not a token.
+        """
+        token = await self.storage.get(self, **who)
+        if token is None:
+            return None
+        if not isinstance(token, dict) or not isinstance(
+            token.get("access_token"), str
+        ):
+            raise self.about(
+                StorageError(f"the token stored for {self.name!r} is broken")
+            )
+        return Token(token).copy()
+
+    def about(self, error: E) -> E:
+        """Name this blueprint in an error."""
+        error.blueprint = self
+        return error
+
+    def _configured(self, name: str) -> Any:
+        # Flask-Dance also knows the names as "session.client_id".
+        key = self.from_config.get(name) or self.from_config.get(f"session.{name}")
+        return self._app_config().get(key) if key else None
+
+    @property
+    def storage(self) -> BaseStorage:
+        """Where the tokens are kept: a `BaseStorage`, or a class of one.
+
+        Deleting it brings the default back, `SessionStorage`.
+        """
+        return self._storage or _DEFAULT_STORAGE
+
+    @storage.setter
+    def storage(self, value: BaseStorage | type[BaseStorage]) -> None:
+        storage = value() if isinstance(value, type) else value
+        if not isinstance(storage, BaseStorage):
+            raise TypeError(
+                f"a storage is a subclass of BaseStorage, not {type(storage).__name__}"
+            )
+        self._storage = storage
+
+    @storage.deleter
+    def storage(self) -> None:
+        self._storage = None
+
+    def client(self) -> oauth2.Client:
+        """Return who we are to the provider.
+
+        Raises:
+            ConfigurationError: `client_id` or `client_secret` is missing.
+        """
+        method = self.token_endpoint_auth_method
+        if not self.client_id:
+            raise self._missing("client_id")
+        if not self.client_secret and method != "none":
+            raise self._missing(
+                "client_secret", " (a public client: token_endpoint_auth_method='none')"
+            )
+        return oauth2.Client(self.client_id, self.client_secret, method)
+
+    def provider_url(self, name: str) -> str:
+        """Return one of the provider's URLs, absolute.
+
+        Raises:
+            ConfigurationError: It is missing, or not https (RFC 6749, 3.1.2.1);
+                http is for loopback only.
+        """
+        url: str | None = getattr(self, name)
+        if not url:
+            raise self._missing(name)
+        if name != "base_url":
+            url = urljoin(self.base_url or "", url)
+        if not is_secure(url):
+            raise ConfigurationError(
+                f"{name} of {self.name!r} must be an https URL without a user name "
+                "(http only on loopback)"
+            )
+        return url
+
+    def _missing(self, name: str, hint: str = "") -> ConfigurationError:
+        key = self.from_config.get(name)
+        where = f"app.config[{key!r}], or pass {name}=" if key else f"{name}="
+        return ConfigurationError(f"{self.name!r} has no {name}: set {where}{hint}")
+
+
+_DEFAULT_STORAGE = SessionStorage()

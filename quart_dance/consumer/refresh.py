@@ -1,0 +1,137 @@
+"""Refreshing a token: once, whoever asks, and without losing the new one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ..errors import NotAuthorizedError, TokenExpiredError, TokenRequestError
+from ..oauth.answer import read_token
+from ..oauth.attempt import fingerprint
+from ..oauth.oauth2 import refresh_form
+from ..oauth.token import Token, is_expired, merge
+from .http import post_form
+from .options import Consumer, Who
+from .runtime import Runtime
+from .signals import oauth_refreshed, oauth_revoked
+
+_logger = logging.getLogger(__name__)
+#: In place of a token: the provider said that there is none any more.
+_REVOKED = Token()
+
+
+def can_refresh(consumer: Consumer, token: Token) -> bool:
+    """Say whether a token can be refreshed at all."""
+    return bool(token.get("refresh_token") and consumer.auto_refresh_url)
+
+
+async def refreshed(
+    runtime: Runtime, consumer: Consumer, old: Token, who: Who
+) -> Token:
+    """Return the token that takes the place of one that is over (RFC 6749, section 6).
+
+    Whoever asks for the same account at the same time gets the same answer; the
+    provider is asked once. The exchange and the save go on if the caller is
+    cancelled.
+
+    Args:
+        runtime: Of the application.
+        consumer: The blueprint.
+        old: The token as it was read.
+        who: The account, as the storage's methods take it.
+
+    Raises:
+        TokenExpiredError: The new token could not be saved here and now.
+        TokenRequestError: The provider failed; the old token is kept.
+        NotAuthorizedError: The provider no longer knows the old one; it is deleted.
+    """
+    if not consumer.storage.can_save():
+        raise consumer.about(
+            TokenExpiredError(
+                f"the token of {consumer.name!r} has expired, and a new one could not "
+                "be saved here: a session is saved with the response to a request"
+            )
+        )
+    new = await _outcome(runtime, consumer, old, who)
+    # A flight saves for the one who started it. Whoever else holds the old token in
+    # a storage of their own, such as a session, saves for themselves.
+    await consumer.storage.replace(consumer, old, new or None, **who)
+    if not new:
+        raise consumer.about(NotAuthorizedError(f"log in with {consumer.name} again"))
+    return new.copy()
+
+
+async def _outcome(runtime: Runtime, consumer: Consumer, old: Token, who: Who) -> Token:
+    # A late request may still hold a token that was refreshed a moment ago; to spend
+    # its refresh token again would look like theft (RFC 9700, section 4.14.2).
+    known: Token | None = runtime.refreshed.get(_identity(old), runtime.clock())
+    if known is not None:
+        return known
+    flights = runtime.here.flights
+    account = await consumer.storage.account(consumer, **who)
+    # Without accounts a token is its holder's: two visitors never share a flight.
+    key = (consumer, _identity(old) if account is None else account, account is None)
+    flight = flights.get(key)
+    if flight is None:
+        flight = runtime.here.spawn(_fly(runtime, consumer, old, who))
+        flights[key] = flight
+        flight.add_done_callback(lambda _: flights.pop(key, None))
+        # If all who wait for it are gone, its error is nobody's business.
+        flight.add_done_callback(lambda task: task.cancelled() or task.exception())
+    outcome: Token = await asyncio.shield(flight)
+    return outcome
+
+
+def _identity(token: Token) -> str:
+    # The access token as well: not every provider rotates refresh tokens.
+    return fingerprint(f"{token['access_token']} {token['refresh_token']}")
+
+
+async def _fly(runtime: Runtime, consumer: Consumer, old: Token, who: Who) -> Token:
+    """Read again, exchange, save; return the token that is then stored."""
+    storage = consumer.storage
+    async with storage.refresh_lock(consumer, **who):
+        stored = await consumer.load(**who)
+        if stored is None:
+            return _REVOKED  # logged out meanwhile
+        if stored != old:
+            if not is_expired(stored, runtime.clock()):
+                return stored
+            if not can_refresh(consumer, stored):
+                return stored
+            old = stored
+        new = await _exchange(runtime, consumer, old)
+        runtime.refreshed.put(_identity(old), new, runtime.clock())
+        if not await storage.replace(consumer, old, new or None, **who):
+            # Logged out, or in again, while the provider was asked: that counts.
+            return await consumer.load(**who) or _REVOKED
+    try:
+        await consumer.notify(
+            oauth_refreshed if new else oauth_revoked, token=new or old
+        )
+    except Exception:
+        _logger.exception("A receiver of a refresh of %r failed", consumer.name)
+    return new
+
+
+async def _exchange(runtime: Runtime, consumer: Consumer, old: Token) -> Token:
+    form = refresh_form(
+        consumer.provider_url("auto_refresh_url"),
+        consumer.client(),
+        refresh_token=old["refresh_token"],
+        params=consumer.auto_refresh_kwargs,
+    )
+    try:
+        answer = await post_form(runtime, consumer, form)
+        new = read_token(
+            answer,
+            now=runtime.clock(),
+            secrets=form.secrets,
+            token_types=consumer.token_types,
+        )
+    except TokenRequestError as error:
+        if error.error == "invalid_grant":
+            return _REVOKED
+        consumer.about(error)
+        raise
+    return merge(old, new)

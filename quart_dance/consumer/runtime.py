@@ -1,0 +1,127 @@
+"""What runs for one application: pools, flights, tasks, used states.
+
+Nothing of this lives on a blueprint, so several applications may share one, and
+nothing of one event loop is used from another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, MutableMapping
+from typing import Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
+
+_KEY = "quart_dance"
+T = TypeVar("T")
+
+
+class Closable(Protocol):
+    """Whatever is closed when its event loop's work is done."""
+
+    async def aclose(self) -> None: ...
+
+
+class Application(Protocol):
+    """An application, Quart's or Flask's."""
+
+    extensions: dict[str, Any]
+
+
+class Memory:
+    """Remembers values for a while, in this process.
+
+    Args:
+        life: Seconds that a value is remembered.
+        size: Values at most; beyond that the oldest are forgotten early.
+    """
+
+    def __init__(self, life: float, size: int = 100_000) -> None:
+        self.life = life
+        self.size = size
+        self._values: dict[str, tuple[float, Any]] = {}
+
+    def add(self, key: str, value: Any, now: float) -> bool:
+        """Remember a value; return False, and keep the old one, if there is one."""
+        while self._values:
+            oldest = next(iter(self._values))
+            if self._values[oldest][0] > now and len(self._values) < self.size:
+                break
+            self._values.pop(oldest, None)
+        if key in self._values:
+            return False
+        self._values[key] = (now + self.life, value)
+        return True
+
+    def put(self, key: str, value: Any, now: float) -> None:
+        """Remember a value in place of what is remembered."""
+        self._values.pop(key, None)
+        self.add(key, value, now)
+
+    def get(self, key: str, now: float) -> Any:
+        """Return what is remembered, or None."""
+        end, value = self._values.get(key, (now, None))
+        return value if end > now else None
+
+
+class LoopState:
+    """What belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.pools: dict[object, Closable] = {}
+        self.flights: dict[object, asyncio.Task[Any]] = {}
+        self.tasks: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task that is awaited at shutdown."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+
+class Runtime:
+    """What runs for one application.
+
+    Attributes:
+        transport: Carries every HTTP request in place of the network, for tests; an
+            `httpx2.AsyncBaseTransport`, or None.
+        installed: Whether the application's hooks are in place.
+        clock: Returns seconds since the epoch; tests may set it.
+        used_states: The states whose callback has come, for as long as their
+            attempts live.
+        refreshed: What spent refresh tokens were exchanged for.
+    """
+
+    def __init__(self) -> None:
+        self.installed = False
+        self.transport: Any = None
+        self.clock: Callable[[], float] = time.time
+        self.used_states = Memory(life=600)
+        self.refreshed = Memory(life=60)
+        self._loops: MutableMapping[asyncio.AbstractEventLoop, LoopState] = (
+            WeakKeyDictionary()
+        )
+
+    @property
+    def here(self) -> LoopState:
+        """What belongs to the running event loop."""
+        return self._loops.setdefault(asyncio.get_running_loop(), LoopState())
+
+    async def aclose(self, owner: object = None) -> None:
+        """Wait for what runs in this event loop, then close its pools.
+
+        Args:
+            owner: Close only this blueprint's pools.
+        """
+        here = self.here
+        if here.tasks:
+            await asyncio.wait(here.tasks)
+        for key in [k for k in here.pools if owner in (None, k)]:
+            await here.pools.pop(key).aclose()
+
+
+def runtime(app: Application) -> Runtime:
+    """Return the runtime of an application, made on first use."""
+    found: Runtime = app.extensions.setdefault(_KEY, Runtime())
+    return found

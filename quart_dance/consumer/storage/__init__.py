@@ -1,0 +1,5 @@
+"""Token storages."""
+
+from .base import NOBODY, BaseStorage, MemoryStorage, NullStorage
+
+__all__ = ["NOBODY", "BaseStorage", "MemoryStorage", "NullStorage"]

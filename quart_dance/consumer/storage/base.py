@@ -1,0 +1,158 @@
+"""What a token storage is, and the two that need nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from enum import Enum
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from ...oauth.token import Token
+
+
+class Nobody(Enum):
+    """The account of no user, asked for by name."""
+
+    NOBODY = "nobody"
+
+
+NOBODY = Nobody.NOBODY
+
+#: Refresh locks: of each event loop, those that somebody holds or waits for.
+_locks: WeakKeyDictionary[
+    asyncio.AbstractEventLoop, WeakValueDictionary[object, asyncio.Lock]
+] = WeakKeyDictionary()
+
+
+class Owner(Protocol):
+    """The blueprint whose token it is: its name files the token."""
+
+    name: str
+
+
+class BaseStorage(ABC):
+    """Knows where the tokens of a blueprint are kept.
+
+    A storage needs three coroutines, `get`, `set` and `delete`. The other methods
+    have defaults that fit a storage of one shared token; a storage that keeps
+    tokens for users overrides `account`, one that several processes share
+    overrides `refresh_lock` and `replace`.
+
+    `user` and `user_id` reach `get`, `set` and `delete` only where somebody named an
+    account explicitly (`blueprint.session_for`), so a storage without accounts need
+    not accept them. `user_id=NOBODY` names the account of no user.
+    """
+
+    @abstractmethod
+    async def get(self, blueprint: Owner) -> Token | None:
+        """Return the token, or None; any dict may be returned."""
+
+    @abstractmethod
+    async def set(self, blueprint: Owner, token: Mapping[str, Any]) -> None:
+        """Store a token in place of the one that is there."""
+
+    @abstractmethod
+    async def delete(self, blueprint: Owner) -> None:
+        """Forget the token; fine if there is none."""
+
+    async def account(
+        self, blueprint: Owner, *, user: Any = None, user_id: Any = None
+    ) -> str | None:
+        """Return whose token `get` would return, None for nobody in particular.
+
+        Raises:
+            TypeError: A user is named, and this storage keeps no tokens for users.
+        """
+        if user is not None or user_id not in (None, NOBODY):
+            raise TypeError(f"{type(self).__name__} keeps no tokens for users")
+        return None
+
+    @asynccontextmanager
+    async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
+        """Hold off every other refresh of this account, in this process."""
+        key = (id(self), blueprint.name, await self.account(blueprint, **who))
+        locks = _locks.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+        async with locks.setdefault(key, asyncio.Lock()):
+            yield
+
+    async def replace(
+        self,
+        blueprint: Owner,
+        old: Mapping[str, Any],
+        new: Mapping[str, Any] | None,
+        **who: Any,
+    ) -> bool:
+        """Store `new` if `old` is still what is stored; `new=None` deletes.
+
+        Returns:
+            Whether it was.
+        """
+        if await self.get(blueprint, **who) != old:
+            return False
+        if new is None:
+            await self.delete(blueprint, **who)
+        else:
+            await self.set(blueprint, new, **who)
+        return True
+
+    def can_save(self) -> bool:
+        """Say whether what is set here and now would be kept."""
+        return True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a class whose three methods are not coroutine functions.
+
+        Raises:
+            TypeError: One of them is a plain function; it would be called, and its
+                result awaited, in the middle of somebody's login.
+        """
+        super().__init_subclass__(**kwargs)
+        for name in ("get", "set", "delete"):
+            method = inspect.unwrap(getattr(cls, name))
+            if not inspect.iscoroutinefunction(method):
+                raise TypeError(
+                    f"{cls.__name__}.{name} must be a coroutine function: "
+                    f"write `async def {name}(self, blueprint, …)`"
+                )
+
+
+class NullStorage(BaseStorage):
+    """Keeps nothing: nobody is ever authorized. For tests."""
+
+    async def get(self, blueprint: Owner) -> Token | None:
+        return None
+
+    async def set(self, blueprint: Owner, token: Mapping[str, Any]) -> None:
+        return None
+
+    async def delete(self, blueprint: Owner) -> None:
+        return None
+
+
+class MemoryStorage(BaseStorage):
+    """Keeps one token a blueprint in memory, shared by everybody. For tests.
+
+    Args:
+        token: The token that every blueprint has at the start.
+    """
+
+    def __init__(self, token: Mapping[str, Any] | None = None) -> None:
+        self._initial = _copy(token)
+        self._tokens: dict[str, Token | None] = {}
+
+    async def get(self, blueprint: Owner) -> Token | None:
+        return _copy(self._tokens.get(blueprint.name, self._initial))
+
+    async def set(self, blueprint: Owner, token: Mapping[str, Any]) -> None:
+        self._tokens[blueprint.name] = _copy(token)
+
+    async def delete(self, blueprint: Owner) -> None:
+        self._tokens[blueprint.name] = None
+
+
+def _copy(token: Mapping[str, Any] | None) -> Token | None:
+    return None if token is None else Token(token).copy()
