@@ -19,7 +19,7 @@ from .options import Consumer
 from .pending import Pending
 from .runtime import runtime
 from .signals import oauth_revoked
-from .storage.base import NOBODY, BaseStorage
+from .storage.base import NOBODY, BaseStorage, saved
 from .storage.session import SessionStorage
 
 
@@ -173,8 +173,12 @@ class BaseOAuthConsumerBlueprint(Consumer, Blueprint):
         Raises:
             TypeError: It is not a dict, or holds what JSON cannot express.
             ValueError: It has no `access_token`.
+            StorageError: The storage failed.
         """
-        await self.storage.set(self, complete(token, runtime(current_app).clock()))
+        if isinstance(token, Mapping):
+            token = Token(token)  # masks itself, should a traceback show this frame
+        token = complete(token, runtime(current_app).clock())
+        await saved(self.storage.set(self, token), token)
 
     async def delete_token(self) -> None:
         """Forget the visitor's token: they are logged out of the provider here."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +24,6 @@ from ..errors import (
     LoginError,
     OAuthError,
     StateMismatch,
-    StorageError,
     TokenRequestError,
     UserRequiredError,
 )
@@ -33,89 +32,24 @@ from ..oauth.answer import Answer, read_token
 from ..oauth.attempt import (
     MAX_OPEN,
     Attempt,
-    Seal,
     cookie_name,
     fingerprint,
     is_cookie_name,
 )
-from ..oauth.token import Secrets, Token
-from ..oauth.urls import common_path, is_secure, next_path
+from ..oauth.token import Token
+from ..oauth.urls import is_secure, next_path
 from . import pages
 from .options import Consumer
-from .runtime import Runtime
 from .signals import (
     oauth_authorized,
     oauth_before_login,
     oauth_error,
     oauth_login_failed,
 )
+from .storage.base import saved
+from .visit import Cookie, Reply, Visit
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Visit:
-    """A request to the login or to the callback, as far as we look at it.
-
-    Attributes:
-        query: The raw query string.
-        next: The query argument of that name, or None.
-        cookies: All of the request's.
-        cross_site: Whether another site made the browser come here (Fetch Metadata).
-        login_url: Of this blueprint, as a path.
-        callback_url: Of this blueprint, absolute, as the visitor sees it.
-        home: Where the visitor goes after the login, without a `next`.
-        secret_keys: The application's, the current one first.
-        runtime: The application's.
-    """
-
-    query: bytes = field(repr=False)
-    next: str | None
-    cookies: Mapping[str, str] = field(repr=False)
-    cross_site: bool
-    login_url: str
-    callback_url: str
-    home: str
-    secret_keys: Sequence[str | bytes] = field(repr=False)
-    runtime: Runtime
-
-    def seal(self) -> Seal:
-        """Return what seals attempts.
-
-        Raises:
-            ConfigurationError: The application has no secret key.
-        """
-        if not self.secret_keys:
-            raise ConfigurationError(
-                "a login needs a secret key: set app.secret_key to a long random "
-                "string that stays the same, such as that of secrets.token_hex()"
-            )
-        return Seal(self.secret_keys)
-
-    def cookie_path(self, redirect_uri: str) -> str:
-        """Return the path under which the login and its callback lie."""
-        return common_path(self.login_url, urlsplit(redirect_uri).path)
-
-
-@dataclass(frozen=True)
-class Cookie:
-    """A cookie to set, or without a value to delete (RFC 6265)."""
-
-    name: str
-    path: str
-    secure: bool
-    value: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What the visitor is told: a redirect, a page, or a receiver's response."""
-
-    location: str | None = field(default=None, repr=False)
-    page: str | None = None
-    status: int = 302
-    response: AnyResponse | None = None
-    cookies: tuple[Cookie, ...] = ()
 
 
 class OAuth2Dance(Consumer):
@@ -150,6 +84,7 @@ class OAuth2Dance(Consumer):
             next=next_path(visit.next),
             account=account,
         )
+        self.provider_url("token_url")  # if it is missing, better now than afterwards
         url = self._authorization_url(attempt)
         await self.notify(oauth_before_login, url=url)
         return Reply(location=url, cookies=self._remember(visit, attempt))
@@ -263,7 +198,7 @@ class OAuth2Dance(Consumer):
             if isinstance(result, AnyResponse):
                 return Reply(response=result)
         if not any(result is False for result in results):
-            await self._store(token)
+            await saved(self.storage.set(self, token.copy()), token)
         return Reply(location=attempt.next or visit.home)
 
     def _accept(
@@ -303,25 +238,6 @@ class OAuth2Dance(Consumer):
             secrets=form.secrets,
             token_types=self.token_types,
         )
-
-    async def _store(self, token: Token) -> None:
-        """Store a token, letting no error through that might hold it.
-
-        Raises:
-            StorageError: The storage failed.
-            UserRequiredError: It keeps tokens for users, and nobody is logged in.
-        """
-        try:
-            await self.storage.set(self, token.copy())
-            return
-        except (OAuthError, UserRequiredError):
-            raise
-        except Exception as caught:
-            secrets = Secrets(v for v in token.values() if isinstance(v, str) and v)
-            said = oauth2.clean(str(caught), secrets=secrets)
-            problem = f"{type(caught).__name__}: {said}"
-        # Outside of the handler: a database's error may hold the statement's values.
-        raise StorageError(f"the token could not be stored ({problem})")
 
     async def _failed(self, visit: Visit, error: Exception) -> Reply:
         """Tell the receivers and the visitor that the login has failed."""

@@ -15,10 +15,11 @@ from ..oauth.attempt import LIFE
 from ..oauth.token import Token
 from . import pages
 from .base import BaseOAuthConsumerBlueprint
-from .dance import OAuth2Dance, Reply, Visit
+from .dance import OAuth2Dance
 from .hooks import registered_name
 from .options import OAuth2Options
 from .runtime import runtime
+from .visit import Reply, Visit
 
 
 class OAuth2ConsumerBlueprint(BaseOAuthConsumerBlueprint, OAuth2Dance):

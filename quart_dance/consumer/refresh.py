@@ -14,6 +14,7 @@ from .http import post_form
 from .options import Consumer, Who
 from .runtime import Runtime
 from .signals import oauth_refreshed, oauth_revoked
+from .storage.base import saved
 
 _logger = logging.getLogger(__name__)
 #: In place of a token: the provider said that there is none any more.
@@ -52,25 +53,28 @@ async def refreshed(
                 "be saved here: a session is saved with the response to a request"
             )
         )
-    new = await _outcome(runtime, consumer, old, who)
-    # A flight saves for the one who started it. Whoever else holds the old token in
-    # a storage of their own, such as a session, saves for themselves.
-    await consumer.storage.replace(consumer, old, new or None, **who)
+    account = await consumer.storage.account(consumer, **who)
+    # A late request may still hold a token that was refreshed a moment ago; to spend
+    # its refresh token again would look like theft (RFC 9700, section 4.14.2).
+    new: Token | None = runtime.refreshed.get(_identity(old), runtime.clock())
+    known = new is not None
+    if new is None:
+        new = await _shared_flight(runtime, consumer, old, who, account)
+    if known or account is None:
+        # A flight saves for the one who started it. Whoever else holds the old token
+        # in a storage of their own, such as a session, saves for themselves.
+        await saved(consumer.storage.replace(consumer, old, new or None, **who), new)
     if not new:
         raise consumer.about(NotAuthorizedError(f"log in with {consumer.name} again"))
     return new.copy()
 
 
-async def _outcome(runtime: Runtime, consumer: Consumer, old: Token, who: Who) -> Token:
-    # A late request may still hold a token that was refreshed a moment ago; to spend
-    # its refresh token again would look like theft (RFC 9700, section 4.14.2).
-    known: Token | None = runtime.refreshed.get(_identity(old), runtime.clock())
-    if known is not None:
-        return known
-    flights = runtime.here.flights
-    account = await consumer.storage.account(consumer, **who)
+async def _shared_flight(
+    runtime: Runtime, consumer: Consumer, old: Token, who: Who, account: str | None
+) -> Token:
     # Without accounts a token is its holder's: two visitors never share a flight.
     key = (consumer, _identity(old) if account is None else account, account is None)
+    flights = runtime.here.flights
     flight = flights.get(key)
     if flight is None:
         flight = runtime.here.spawn(_fly(runtime, consumer, old, who))
@@ -102,7 +106,8 @@ async def _fly(runtime: Runtime, consumer: Consumer, old: Token, who: Who) -> To
             old = stored
         new = await _exchange(runtime, consumer, old)
         runtime.refreshed.put(_identity(old), new, runtime.clock())
-        if not await storage.replace(consumer, old, new or None, **who):
+        replaced = storage.replace(consumer, old, new or None, **who)
+        if not await saved(replaced, new):
             # Logged out, or in again, while the provider was asked: that counts.
             return await consumer.load(**who) or _REVOKED
     try:

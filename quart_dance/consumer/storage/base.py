@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from ...oauth.token import Token
+from ...errors import OAuthError, StorageError, UserRequiredError
+from ...oauth.oauth2 import clean
+from ...oauth.token import Secrets, Token
+
+T = TypeVar("T")
 
 
 class Nobody(Enum):
@@ -152,6 +156,26 @@ class MemoryStorage(BaseStorage):
 
     async def delete(self, blueprint: Owner) -> None:
         self._tokens[blueprint.name] = None
+
+
+async def saved(saving: Awaitable[T], token: Mapping[str, Any]) -> T:
+    """Wait for a storage to save a token, letting no error through that may hold it.
+
+    Raises:
+        StorageError: The storage failed; the message says how, without the token.
+        UserRequiredError: It keeps tokens for users, and nobody is known.
+    """
+    token = Token(token)  # masks itself, should a traceback show this frame
+    try:
+        return await saving
+    except (OAuthError, UserRequiredError):
+        raise
+    except Exception as caught:
+        secrets = Secrets(v for v in token.values() if isinstance(v, str) and v)
+        said = clean(str(caught), secrets=secrets)
+        problem = f"{type(caught).__name__}: {said}"
+    # Outside of the handler: a database's error may hold the statement's values.
+    raise StorageError(f"the token could not be stored ({problem})")
 
 
 def _copy(token: Mapping[str, Any] | None) -> Token | None:
