@@ -10,7 +10,12 @@ from urllib.parse import urljoin
 
 from blinker import Signal
 
-from ..errors import ConfigurationError, OAuthError, StorageError
+from ..errors import (
+    ConfigurationError,
+    OAuthError,
+    StorageError,
+    UserRequiredError,
+)
 from ..oauth import oauth2
 from ..oauth.token import Token
 from ..oauth.urls import is_secure
@@ -217,13 +222,17 @@ class Consumer(ABC):
     async def notify(self, signal: Signal, **data: Any) -> list[Any]:
         """Send a signal of ours to its receivers and return what they return."""
 
-    async def load(self, **who: Any) -> Token | None:
-        """Return a copy of the stored token, or None.
+    async def load(self, *, past_cache: bool = False, **who: Any) -> Token | None:
+        """Return a copy of the stored token; None if there is none, or no user.
 
         Raises:
             StorageError: What the storage holds is not a token.
         """
-        token = await self.storage.get(self, **who)
+        read = self.storage.reread if past_cache else self.storage.get
+        try:
+            token = await read(self, **who)
+        except UserRequiredError:
+            return None
         if token is None:
             return None
         if not isinstance(token, dict) or not isinstance(
@@ -264,6 +273,9 @@ class Consumer(ABC):
     @storage.deleter
     def storage(self) -> None:
         self._storage = None
+
+    #: The older name of `storage`.
+    backend = storage
 
     def client(self) -> oauth2.Client:
         """Return who we are to the provider.

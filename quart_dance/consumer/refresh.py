@@ -95,7 +95,7 @@ async def _fly(runtime: Runtime, consumer: Consumer, old: Token, who: Who) -> To
     """Read again, exchange, save; return the token that is then stored."""
     storage = consumer.storage
     async with storage.refresh_lock(consumer, **who):
-        stored = await consumer.load(**who)
+        stored = await consumer.load(past_cache=True, **who)
         if stored is None:
             return _REVOKED  # logged out meanwhile
         if stored != old:
@@ -109,7 +109,7 @@ async def _fly(runtime: Runtime, consumer: Consumer, old: Token, who: Who) -> To
         replaced = storage.replace(consumer, old, new or None, **who)
         if not await saved(replaced, new):
             # Logged out, or in again, while the provider was asked: that counts.
-            return await consumer.load(**who) or _REVOKED
+            return await consumer.load(past_cache=True, **who) or _REVOKED
     try:
         await consumer.notify(
             oauth_refreshed if new else oauth_revoked, token=new or old

@@ -26,7 +26,7 @@ class Nobody(Enum):
 
 NOBODY = Nobody.NOBODY
 
-#: Refresh locks: of each event loop, those that somebody holds or waits for.
+#: Of each event loop, the locks that somebody holds or waits for.
 _locks: WeakKeyDictionary[
     asyncio.AbstractEventLoop, WeakValueDictionary[object, asyncio.Lock]
 ] = WeakKeyDictionary()
@@ -78,10 +78,13 @@ class BaseStorage(ABC):
     @asynccontextmanager
     async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
         """Hold off every other refresh of this account, in this process."""
-        key = (id(self), blueprint.name, await self.account(blueprint, **who))
-        locks = _locks.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
-        async with locks.setdefault(key, asyncio.Lock()):
+        account = await self.account(blueprint, **who)
+        async with local_lock(self, blueprint.name, account):
             yield
+
+    async def reread(self, blueprint: Owner, **who: Any) -> Token | None:
+        """Return the token as `get` does, but past any cache."""
+        return await self.get(blueprint, **who)
 
     async def replace(
         self,
@@ -95,7 +98,7 @@ class BaseStorage(ABC):
         Returns:
             Whether it was.
         """
-        if await self.get(blueprint, **who) != old:
+        if await self.reread(blueprint, **who) != old:
             return False
         if new is None:
             await self.delete(blueprint, **who)
@@ -156,6 +159,12 @@ class MemoryStorage(BaseStorage):
 
     async def delete(self, blueprint: Owner) -> None:
         self._tokens[blueprint.name] = None
+
+
+def local_lock(owner: object, *key: object) -> asyncio.Lock:
+    """Return the lock of this event loop for something of an object's."""
+    locks = _locks.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+    return locks.setdefault((id(owner), *key), asyncio.Lock())
 
 
 async def saved(saving: Awaitable[T], token: Mapping[str, Any]) -> T:

@@ -1,0 +1,79 @@
+"""Whose token: from what an application gives us to an id."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import uuid
+from typing import Any
+
+from .base import NOBODY
+
+
+async def resolve(reference: Any) -> Any:
+    """Return what a reference stands for: itself, or what it returns.
+
+    Args:
+        reference: A value, a proxy, a function or a coroutine function.
+    """
+    for _ in range(2):  # a function may return a proxy, such as current_user
+        if hasattr(reference, "_get_current_object"):
+            reference = reference._get_current_object()
+        if callable(reference) and not isinstance(reference, type):
+            reference = reference()
+        if inspect.isawaitable(reference):
+            reference = await reference
+    return reference
+
+
+def key_of(user: Any, anon_user: type | None = None) -> Any:
+    """Return the id of a user object that is not a model's, or None for nobody.
+
+    Known are Quart-Auth's users (`auth_id`), Flask-Login's (`get_id()`), and anything
+    with an `id`.
+
+    Raises:
+        TypeError: It is none of these.
+    """
+    if user is None or user is NOBODY or (anon_user and isinstance(user, anon_user)):
+        return None
+    if getattr(user, "is_anonymous", False) is True:
+        return None
+    if hasattr(user, "auth_id"):
+        return user.auth_id
+    if callable(getattr(user, "get_id", None)):
+        return user.get_id()
+    if hasattr(user, "id"):
+        return user.id
+    raise TypeError(
+        f"cannot tell the id of a user of type {type(user).__name__}: pass user_id="
+    )
+
+
+def coerce(value: Any, python_type: type) -> Any:
+    """Return an id as the type of its column, exactly, or None for None.
+
+    Raises:
+        ValueError: It is empty, or not the id of anybody in such a column.
+    """
+    if value is None or value is NOBODY:
+        return None
+    if value == "":
+        raise ValueError("'' is no user id: pass None for nobody")
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is no user id")
+    if python_type is int and isinstance(value, str):
+        # int() would also take "4_2", " 42" and digits of other scripts.
+        if not re.fullmatch(r"-?(0|[1-9][0-9]*)", value, re.ASCII):
+            raise ValueError("the user id is no whole number")
+        return int(value)
+    if python_type is uuid.UUID and isinstance(value, str):
+        return uuid.UUID(value)
+    if python_type is str and isinstance(value, int | uuid.UUID):
+        return str(value)
+    if not isinstance(value, python_type):
+        raise ValueError(
+            f"the user id is of type {type(value).__name__}, and its column holds "
+            f"{python_type.__name__}"
+        )
+    return value
