@@ -1,4 +1,7 @@
-"""The testing kit: a provider of your own, in process or on a port."""
+"""The testing kit: a provider of your own, in process or on a port.
+
+What a storage promises is in `quart_dance.testing.contract`, which needs pytest.
+"""
 
 from __future__ import annotations
 

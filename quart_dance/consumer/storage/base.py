@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -95,15 +95,19 @@ class BaseStorage(ABC):
     ) -> bool:
         """Store `new` if `old` is still what is stored; `new=None` deletes.
 
+        One at a time does, in this process.
+
         Returns:
             Whether it was.
         """
-        if await self.reread(blueprint, **who) != old:
-            return False
-        if new is None:
-            await self.delete(blueprint, **who)
-        else:
-            await self.set(blueprint, new, **who)
+        account = await self.account(blueprint, **who)
+        async with local_lock(self, "replace", blueprint.name, account):
+            if await self.reread(blueprint, **who) != old:
+                return False
+            if new is None:
+                await self.delete(blueprint, **who)
+            else:
+                await self.set(blueprint, new, **who)
         return True
 
     def can_save(self) -> bool:
@@ -165,6 +169,22 @@ def local_lock(owner: object, *key: object) -> asyncio.Lock:
     """Return the lock of this event loop for something of an object's."""
     locks = _locks.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
     return locks.setdefault((id(owner), *key), asyncio.Lock())
+
+
+async def finished(work: Coroutine[Any, Any, T]) -> T:
+    """Wait for something short that a cancelled caller must not break off.
+
+    A statement that is broken off takes its connection with it, and SQLite's keeps
+    its locks until it is collected; a thread goes on in any case. So the caller is
+    cancelled when it is done.
+    """
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 async def saved(saving: Awaitable[T], token: Mapping[str, Any]) -> T:

@@ -63,10 +63,11 @@ class TokenCache:
         if found is not None and "token" in found:
             token = found["token"]
             return None if token is None else Token(token)
-        began = time.monotonic()
+        clock = asyncio.get_running_loop().time
+        began = clock()
         token = await load()
         # A marker may stand there, or a newer token: a reader never replaces.
-        if found is None and time.monotonic() - began < READ_DEADLINE:
+        if found is None and clock() - began < READ_DEADLINE:
             value, ttl = self._entry(token)
             if ttl > 0:
                 await self._call(self._cache.add(key, value, ttl=ttl), taken=True)
@@ -93,7 +94,8 @@ class TokenCache:
             saved = await save()
             if saved:
                 value, ttl = self._entry(token)
-                if ttl > 0:
+                # What ends before the marker would let older readers in.
+                if ttl >= MARKER_TTL:
                     await self._call(self._cache.set(key, value, ttl=ttl), must=True)
         return saved
 

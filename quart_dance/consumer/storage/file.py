@@ -12,12 +12,15 @@ import secrets
 import string
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from ...errors import StorageError, UserRequiredError
 from ...oauth.token import Token
-from .base import NOBODY, BaseStorage, Owner
+from .base import NOBODY, BaseStorage, Owner, finished
 from .users import key_of, resolve
 
 T = TypeVar("T")
@@ -25,13 +28,15 @@ T = TypeVar("T")
 _PLAIN = re.compile(r"[0-9a-z][0-9a-z_-]{0,63}", re.ASCII)
 #: Names that Windows keeps for devices, whatever their ending.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])", re.ASCII)
+#: What none of our names holds, so that it tells two of them apart.
+_BOUNDARY = re.compile(r"[^0-9a-z_~-]", re.ASCII)
 
 
 class FileStorage(BaseStorage):
     """Keeps each token as a file of JSON, readable by its owner only.
 
     A file is written beside its place and moved there when it is whole, off the event
-    loop. Files are for one process; several that write one file must take turns.
+    loop. Processes that share files never see half of one, but refresh each for itself.
 
     Args:
         filepath: Where; ``{bp.name}`` stands for the blueprint's name and
@@ -43,7 +48,7 @@ class FileStorage(BaseStorage):
 
     Raises:
         ValueError: `user` or `user_id` is given, and no ``{user_id}`` in the path, or
-            the path has other fields.
+            the path has other fields, or nothing that tells the two fields apart.
     """
 
     def __init__(
@@ -52,10 +57,7 @@ class FileStorage(BaseStorage):
         self.filepath = os.fspath(filepath)
         self.user = user
         self.user_id = user_id
-        fields = {name for _, name, _, _ in string.Formatter().parse(self.filepath)}
-        fields.discard(None)
-        if unknown := fields - {"bp.name", "user_id"}:
-            raise ValueError(f"unknown field {{{min(map(str, unknown))}}} in the path")
+        fields = _fields(self.filepath)
         if (user is not None or user_id is not None) and "user_id" not in fields:
             raise ValueError("tokens of users need a file each: put {user_id} in it")
         self._serves_many = "bp.name" in fields
@@ -116,7 +118,8 @@ class FileStorage(BaseStorage):
     ) -> bool:
         """Write `new` if the file still holds `old`; None deletes."""
         path = await self._path(blueprint, **who)
-        return await self._in_thread(_replace, path, Token(old), new and Token(new))
+        token = None if new is None else Token(new).copy()
+        return await self._in_thread(_replace, path, Token(old), token)
 
     async def account(
         self, blueprint: Owner, *, user: Any = None, user_id: Any = None
@@ -151,20 +154,40 @@ class FileStorage(BaseStorage):
                 )
         # Nobody's name is none that `_file_name` returns.
         user_name = "~" if account is None else _file_name(account)
-        path = self.filepath.replace("{user_id}", user_name)
-        return Path(path.replace("{bp.name}", _file_name(blueprint.name)))
+        bp = SimpleNamespace(name=_file_name(blueprint.name))
+        return Path(self.filepath.format(bp=bp, user_id=user_name))
 
-    async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
+    async def _in_thread(self, work: Callable[..., T], path: Path, *args: Any) -> T:
         def locked() -> T:
             with self._lock:
-                return work(*args)
+                return work(path, *args)
 
+        # Reading needs no lock: a file is whole whenever it is seen.
+        call = locked if work is not _read else partial(work, path)
         try:
-            return await asyncio.to_thread(locked)
+            return await finished(asyncio.to_thread(call))
         except OSError as error:
             code = errno.errorcode.get(error.errno or 0, "error")
             problem = f"{code}, {error.strerror}"
-        raise StorageError(f"the token file {args[0]} cannot be used ({problem})")
+        raise StorageError(f"the token file {path} cannot be used ({problem})")
+
+
+def _fields(path: str) -> set[str]:
+    """Return the fields of a path, if two of them can never be taken for one another.
+
+    Raises:
+        ValueError: It has other fields, or conversions, or runs two together.
+    """
+    fields: list[str] = []
+    for text, name, spec, conversion in string.Formatter().parse(path):
+        if fields and name is not None and not _BOUNDARY.search(text):
+            # "a-b" of "c" and "a" of "b-c" would be one file.
+            raise ValueError(f"put '/' or '.' between {{{fields[-1]}}} and {{{name}}}")
+        if name is not None:
+            if name not in ("bp.name", "user_id") or spec or conversion:
+                raise ValueError(f"unknown field {{{name}}} in the path")
+            fields.append(name)
+    return set(fields)
 
 
 def _file_name(text: str) -> str:
@@ -175,6 +198,7 @@ def _file_name(text: str) -> str:
 
 
 def _read(path: Path) -> Token | None:
+    _refuse_link(path.parent)
     try:
         # A link may point to a file that somebody else can write or read.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
@@ -184,7 +208,7 @@ def _read(path: Path) -> Token | None:
         data = file.read()
     try:
         token = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         token = None
     if not isinstance(token, dict):
         raise StorageError(f"{path} holds no token: delete it, or bring a copy back")
@@ -194,9 +218,10 @@ def _read(path: Path) -> Token | None:
 def _write(path: Path, token: Token) -> None:
     data = json.dumps(token).encode()
     folder = path.parent
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _refuse_links(path)
-    beside = folder / f".{path.name}.{secrets.token_hex(8)}"
+    _make_folder(folder)
+    _refuse_link(folder)
+    _refuse_link(path)
+    beside = folder / f"{_beside(path)}{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     handle = os.open(beside, flags, 0o600)
     try:
@@ -211,29 +236,48 @@ def _write(path: Path, token: Token) -> None:
     _sync_folder(folder)
 
 
-def _refuse_links(path: Path) -> None:
-    for place in (path, path.parent):
-        if place.is_symlink():
-            raise StorageError(f"{place} is a link; tokens are not written through one")
+def _beside(path: Path) -> str:
+    """Return how the names of a file's drafts begin."""
+    return f".{path.name}~draft-"
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, for nobody else to enter."""
+    if folder.exists():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _refuse_link(place: Path) -> None:
+    if place.is_symlink():
+        raise StorageError(f"{place} is a link, and tokens are kept behind none")
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename or a removal survive a power cut, where a folder can be synced."""
+    """Make what happened in a folder survive a power cut, where that can be had."""
     if not hasattr(os, "O_DIRECTORY"):
         return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with suppress(OSError):  # it has happened, and not every file system can do this
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _delete(path: Path) -> None:
-    try:
-        path.unlink()
-    except FileNotFoundError:
+    folder = path.parent
+    _refuse_link(folder)
+    path.unlink(missing_ok=True)
+    if not folder.exists():
         return
-    _sync_folder(path.parent)
+    # A process that was killed may have left a draft, with a token in it.
+    for entry in list(os.scandir(folder)):
+        if entry.name.startswith(_beside(path)):
+            Path(entry.path).unlink(missing_ok=True)
+    _sync_folder(folder)
 
 
 def _replace(path: Path, old: Token, new: Token | None) -> bool:

@@ -50,19 +50,16 @@ class OAuthConsumerMixin:
         return f"<{type(self).__name__} id={self.id!r} provider={self.provider!r}>"
 
 
-def user_column(table: Table) -> Column[Any] | None:
-    """Return the column that names the user: ``user_id``, or the one foreign key."""
-    if "user_id" in table.columns:
-        return table.columns["user_id"]
-    foreign = [column for column in table.columns if column.foreign_keys]
-    return foreign[0] if len(foreign) == 1 else None
-
-
-def index_names(table: Table, has_users: bool) -> list[str]:
-    """Return the names of our unique indexes of a table."""
-    if not has_users:
-        return [f"uq_{table.name}_provider"]
-    return [f"uq_{table.name}_provider_user", f"uq_{table.name}_provider_nobody"]
+def indexes(
+    table: Table, provider: Column[Any], user: Column[Any] | None
+) -> dict[str, list[str]]:
+    """Return the names of our unique indexes of a table, and what each one is over."""
+    if user is None:
+        return {f"uq_{table.name}_provider": [provider.name]}
+    return {
+        f"uq_{table.name}_provider_user": [provider.name, user.name],
+        f"uq_{table.name}_provider_nobody": [provider.name],
+    }
 
 
 def add_indexes(table: Table, provider: Column[Any], user: Column[Any] | None) -> None:
@@ -70,7 +67,7 @@ def add_indexes(table: Table, provider: Column[Any], user: Column[Any] | None) -
 
     NULLs are distinct in a unique index, so the row of nobody has one of its own.
     """
-    names = index_names(table, user is not None)
+    names = list(indexes(table, provider, user))
     if user is None:
         Index(names[0], provider, unique=True)
         return
@@ -90,5 +87,17 @@ def _has_partial_indexes(
 @event.listens_for(OAuthConsumerMixin, "after_mapper_constructed", propagate=True)
 def _index_table(mapper: Mapper[Any], class_: type) -> None:
     table = mapper.local_table
-    if isinstance(table, Table) and mapper.inherits is None:
-        add_indexes(table, mapper.columns["provider"], user_column(table))
+    if not isinstance(table, Table) or mapper.inherits is not None:
+        return
+    provider, user = mapper.columns["provider"], mapper.columns.get("user_id")
+    related = mapper.has_property("user")
+    foreign = [column for column in table.columns if column.foreign_keys]
+    # What `user` refers to is known when all models are, which is too late. A wrong
+    # guess would let one user's token keep out another's: where two columns may be
+    # meant there are no indexes, and the storage works as on a table without them.
+    if user is not None and (user.foreign_keys or not foreign or not related):
+        add_indexes(table, provider, user)
+    elif user is None and len(foreign) == 1:
+        add_indexes(table, provider, foreign[0])
+    elif user is None and not foreign and not related:
+        add_indexes(table, provider, None)

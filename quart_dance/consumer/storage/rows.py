@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Table,
@@ -22,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapper
 
-from .model import index_names, utcnow
+from .model import indexes, utcnow
 
 #: Databases in which one statement inserts or updates.
 _UPSERT: Mapping[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
@@ -36,7 +37,8 @@ class Rows:
             relationship or a `user_id`.
 
     Raises:
-        TypeError: The model has no `provider` or no `token`.
+        TypeError: The model has no `provider` or no `token`, or several columns make
+            out its `user`.
     """
 
     def __init__(self, mapper: Mapper[Any]) -> None:
@@ -49,12 +51,17 @@ class Rows:
         self.table = typing.cast(Table, mapper.local_table)
         self.provider, self.token = columns["provider"], columns["token"]
         self.created_at = columns.get("created_at")
-        self.user: ColumnElement[Any] | None = columns.get("user_id")
+        self.user: Column[Any] | None = columns.get("user_id")
         #: The attribute of the user object that `user` refers to.
         self.user_key: str | None = None
         if "user" in mapper.relationships:
             pairs = mapper.relationships["user"].local_remote_pairs or []
-            self.user, remote = pairs[0]
+            if len(pairs) != 1:
+                raise TypeError(
+                    f"{mapper.class_.__name__}.user refers to {len(pairs)} columns of "
+                    "the user's table, and a token is filed under one column"
+                )
+            self.user, remote = typing.cast(Any, pairs[0])
             target = mapper.relationships["user"].mapper
             self.user_key = target.get_property_by_column(remote).key
         self._key = list(mapper.primary_key)
@@ -126,6 +133,8 @@ class Rows:
         What was read is compared as the text it is stored as, so that a JSON column
         needs no equality and no row stays locked in between.
         """
+        if connection.dialect.name == "sqlite":
+            self._hold(connection, provider, user)
         text = cast(self.token, Text)
         query = select(self.token, text, *self._key).where(self.mine(provider, user))
         row = connection.execute(query.order_by(*self._newest).limit(1)).first()
@@ -143,18 +152,27 @@ class Rows:
     def is_indexed(self, connection: Connection) -> bool:
         """Say whether the table has our unique indexes."""
         found = inspect(connection).get_indexes(self.table.name, self.table.schema)
-        names = index_names(self.table, self.user is not None)
-        return set(names) <= {index["name"] for index in found}
+        there = {index["name"]: index["column_names"] for index in found}
+        wanted = indexes(self.table, self.provider, self.user)
+        return all(there.get(name) == columns for name, columns in wanted.items())
+
+    def _hold(self, connection: Connection, provider: str, user: Any) -> None:
+        """Lock an account's rows by a write that changes nothing.
+
+        In SQLite that locks the file, as must be done before anything is read: of two
+        transactions that have read neither could write.
+        """
+        unchanged = {self.provider: self.provider}
+        mine = self.mine(provider, user)
+        connection.execute(update(self.table).where(mine).values(unchanged))
 
     def _lock(
         self, connection: Connection, provider: str, user: Any
     ) -> ColumnElement[bool] | None:
         """Hold off other writers; keep an account's newest row only, and name it."""
-        mine = self.mine(provider, user)
-        # A write, so that SQLite takes its write lock before anything is read.
-        unchanged = {self.provider: self.provider}
-        connection.execute(update(self.table).where(mine).values(unchanged))
-        query = select(*self._key).where(mine).order_by(*self._newest)
+        self._hold(connection, provider, user)
+        query = select(*self._key).where(self.mine(provider, user))
+        query = query.order_by(*self._newest)
         rows = connection.execute(query).all()
         for row in rows[1:]:
             connection.execute(delete(self.table).where(self._is_row(row)))

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import (
 
 from ...errors import UserRequiredError
 from ...oauth.token import Token
-from .base import NOBODY, BaseStorage, Owner
+from .base import NOBODY, BaseStorage, Owner, finished
 from .cache import AsyncCache, TokenCache
 from .model import OAuthConsumerMixin
 from .rows import Rows
@@ -55,7 +55,8 @@ class SQLAlchemyStorage(BaseStorage):
         cache_ttl: Seconds that a token is kept there at most.
 
     Raises:
-        TypeError: `model` has not the columns, or `session` is none of these.
+        TypeError: `session` is none of these. What is wrong with `model` is found at
+            the first use, when all models are known.
     """
 
     def __init__(
@@ -122,9 +123,9 @@ class SQLAlchemyStorage(BaseStorage):
         """
         who = await self._who("set", user, user_id)
         token = Token(token).copy()
+        indexed = await self._is_indexed()
 
         def work(connection: Connection) -> bool:
-            indexed = self._is_indexed(connection)
             self._rows.set(connection, blueprint.name, who, dict(token), indexed)
             return True
 
@@ -193,9 +194,13 @@ class SQLAlchemyStorage(BaseStorage):
     async def _run(self, work: Callable[[Connection], T]) -> T:
         """Run some SQL on a connection, and in a transaction, of our own."""
         engine = self._engine()
-        try:
+
+        async def transaction() -> T:
             async with engine.begin() as connection:
                 return await connection.run_sync(work)
+
+        try:
+            return await finished(transaction())
         except DBAPIError:
             # Perhaps an index is gone: look again the next time.
             self._indexed.pop(engine.sync_engine, None)
@@ -222,14 +227,21 @@ class SQLAlchemyStorage(BaseStorage):
             return await save()
         return await self.cache.change(self._cache_key(blueprint, who), save, token)
 
-    def _is_indexed(self, connection: Connection) -> bool:
-        engine = connection.engine
+    async def _is_indexed(self) -> bool:
+        engine = self._engine().sync_engine
         if engine not in self._indexed:
-            self._indexed[engine] = self._rows.is_indexed(connection)
+            # In a transaction of its own: in SQLite one that has read may not write
+            # where another one writes.
+            self._indexed[engine] = await self._run(self._rows.is_indexed)
         return self._indexed[engine]
 
     def _cache_key(self, blueprint: Owner, who: Any) -> str:
-        return TokenCache.key(self._rows.table.fullname, blueprint.name, who)
+        # Of the URL what is alike under every driver: other programs that use this
+        # database must come to the same key, and those of another one must not.
+        url = self._engine().url
+        database = url.get_backend_name(), url.host, url.port, url.database
+        table = self._rows.table.fullname
+        return TokenCache.key(*database, table, blueprint.name, who)
 
     # The account
 
@@ -273,6 +285,11 @@ class SQLAlchemyStorage(BaseStorage):
         key = self._rows.user_key or attributes[0]
         if key in attributes:  # known without a query, even if it has expired
             return state.identity[attributes.index(key)]
+        name = type(user).__name__
+        if key in state.unloaded:
+            raise ValueError(f"{name}.{key} is not loaded: pass user_id= instead")
+        if getattr(user, key) is None:
+            raise UserRequiredError(f"{name} has no {key}: no token can be theirs")
         return getattr(user, key)
 
 

@@ -16,13 +16,16 @@ async def resolve(reference: Any) -> Any:
     Args:
         reference: A value, a proxy, a function or a coroutine function.
     """
-    for _ in range(2):  # a function may return a proxy, such as current_user
+    for _ in range(8):  # a coroutine function may return a proxy, and so on
+        # First of all: a LocalProxy of anything passes for awaitable and callable.
         if hasattr(reference, "_get_current_object"):
             reference = reference._get_current_object()
-        if callable(reference) and not isinstance(reference, type):
-            reference = reference()
-        if inspect.isawaitable(reference):
+        elif inspect.isawaitable(reference):
             reference = await reference
+        elif callable(reference) and not isinstance(reference, type):
+            reference = reference()
+        else:
+            break
     return reference
 
 
@@ -64,7 +67,7 @@ def coerce(value: Any, python_type: type) -> Any:
         raise ValueError(f"{value} is no user id")
     if python_type is int and isinstance(value, str):
         # int() would also take "4_2", " 42" and digits of other scripts.
-        if not re.fullmatch(r"-?(0|[1-9][0-9]*)", value, re.ASCII):
+        if not re.fullmatch(r"0|-?[1-9][0-9]*", value, re.ASCII):
             raise ValueError("the user id is no whole number")
         return int(value)
     if python_type is uuid.UUID and isinstance(value, str):
