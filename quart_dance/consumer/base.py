@@ -8,7 +8,7 @@ from typing import Any, NoReturn, cast
 from blinker import Signal
 from quart import Blueprint, Quart, current_app, g, has_app_context
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, StorageError, TokenRequestError
 from ..oauth import oauth2
 from ..oauth.answer import Answer, check
 from ..oauth.token import Token, complete
@@ -173,16 +173,32 @@ class BaseOAuthConsumerBlueprint(Consumer, Blueprint):
         Raises:
             TypeError: It is not a dict, or holds what JSON cannot express.
             ValueError: It has no `access_token`.
-            StorageError: The storage failed.
+            StorageError: The storage failed, or cannot save here and now.
         """
-        if isinstance(token, Mapping):
-            token = Token(token)  # masks itself, should a traceback show this frame
-        token = complete(token, runtime(current_app).clock())
-        await saved(self.storage.set(self, token), token)
+        try:
+            new = complete(token, runtime(current_app).clock())
+        finally:
+            token = {}  # a traceback may show this frame
+        self._must_save()
+        await saved(self.storage.set(self, new), new)
 
     async def delete_token(self) -> None:
-        """Forget the visitor's token: they are logged out of the provider here."""
+        """Forget the visitor's token: they are logged out of the provider here.
+
+        Raises:
+            StorageError: The storage cannot save here and now.
+        """
+        self._must_save()
         await self.storage.delete(self)
+
+    def _must_save(self) -> None:
+        if not self.storage.can_save():
+            raise self.about(
+                StorageError(
+                    f"the token of {self.name!r} would stay as it is: a session is "
+                    "saved with the response to a request, and only then"
+                )
+            )
 
     async def revoke_token(self) -> None:
         """Have the provider revoke the visitor's token (RFC 7009), then delete it.
@@ -190,14 +206,20 @@ class BaseOAuthConsumerBlueprint(Consumer, Blueprint):
         Raises:
             TokenRequestError: The provider failed; the token is kept.
             ConfigurationError: There is no `revocation_url`.
+            StorageError: The storage cannot save here and now; nothing is revoked.
         """
+        self._must_save()
         token = await self.load()
         if token is None:
             return
         url = self.provider_url("revocation_url")
         form = oauth2.revocation_form(url, self.client(), token)
-        check(await self.post_form(form), secrets=form.secrets)
-        await self.storage.replace(self, token, None)
+        try:
+            check(await self.post_form(form), secrets=form.secrets)
+        except TokenRequestError as error:
+            self.about(error)
+            raise
+        await saved(self.storage.replace(self, token, None), token)
         await self.notify(oauth_revoked, token=token)
 
     async def aclose(self, app: Quart | None = None) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, overload
 
 from quart import Quart, current_app, has_app_context
 from werkzeug.local import LocalProxy
@@ -19,6 +19,7 @@ from .pending import Pending
 from .refresh import can_refresh, refreshed
 from .runtime import runtime
 from .signals import oauth_revoked
+from .storage.base import saved
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -127,9 +128,15 @@ class OAuth2Session:
     async def _refreshed(self, token: Token) -> Token:
         return await refreshed(runtime(current_app), self.blueprint, token, self._who)
 
+    @overload
     def authorization_required(
-        self, view: Callable[P, Awaitable[R] | R]
-    ) -> Callable[P, Awaitable[R]]:
+        self, view: Callable[P, Awaitable[R]]
+    ) -> Callable[P, Awaitable[R]]: ...
+    @overload
+    def authorization_required(
+        self, view: Callable[P, R]
+    ) -> Callable[P, Awaitable[R]]: ...
+    def authorization_required(self, view: Callable[P, Any]) -> Callable[P, Any]:
         """Let only visitors with a token see a view.
 
         Others are sent to the login and come back; see `NotAuthorizedError`.
@@ -239,14 +246,16 @@ class OAuth2Session:
             return None
         if not is_base_origin(self.blueprint, response.url):
             return None
+        if "Authorization" not in response.request.headers:
+            return None  # lost on the way, in redirects: nobody has judged the token
         if not self.blueprint.storage.can_save():
             return None
         if self._can_refresh(token):
             new = await self._refreshed(token)
             return new if _can_be_sent_again(content) else None
-        if await self.blueprint.storage.replace(
-            self.blueprint, token, None, **self._who
-        ):
+        storage = self.blueprint.storage
+        deleting = storage.replace(self.blueprint, token, None, **self._who)
+        if await saved(deleting, token):
             await self.blueprint.notify(oauth_revoked, token=token)
         return None
 
@@ -288,21 +297,24 @@ class OAuth2Session:
 
 
 def _can_be_sent_again(content: dict[str, Any]) -> bool:
-    body = content.get("content")
-    return not content.get("files") and isinstance(body, str | bytes | None)
+    body, data = content.get("content"), content.get("data")
+    return (
+        not content.get("files")
+        and isinstance(body, str | bytes | None)
+        and isinstance(data, Mapping | str | bytes | None)
+    )
 
 
 def _guard(
-    session: Callable[[], OAuth2Session], view: Callable[P, Awaitable[R] | R]
-) -> Callable[P, Awaitable[R]]:
+    session: Callable[[], OAuth2Session], view: Callable[P, Any]
+) -> Callable[P, Any]:
     @functools.wraps(view)
-    async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
         here = session()
         if not await here.authorized:
             name = here.blueprint.name
             raise here.blueprint.about(NotAuthorizedError(f"not logged in with {name}"))
-        call = cast(Callable[P, Awaitable[R]], current_app.ensure_async(view))
-        return await call(*args, **kwargs)
+        return await current_app.ensure_async(view)(*args, **kwargs)
 
     return guarded
 
@@ -315,8 +327,14 @@ class SessionProxy(LocalProxy[OAuth2Session]):
 
     __slots__ = ()
 
+    @overload
     def authorization_required(
-        self, view: Callable[P, Awaitable[R] | R]
-    ) -> Callable[P, Awaitable[R]]:
+        self, view: Callable[P, Awaitable[R]]
+    ) -> Callable[P, Awaitable[R]]: ...
+    @overload
+    def authorization_required(
+        self, view: Callable[P, R]
+    ) -> Callable[P, Awaitable[R]]: ...
+    def authorization_required(self, view: Callable[P, Any]) -> Callable[P, Any]:
         """Let only visitors with a token see a view; works at import time."""
         return _guard(self._get_current_object, view)

@@ -6,7 +6,15 @@ import logging
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from quart import Quart, current_app, has_request_context, jsonify, request, url_for
+from quart import (
+    Quart,
+    current_app,
+    has_request_context,
+    has_websocket_context,
+    jsonify,
+    request,
+    url_for,
+)
 from quart.typing import ResponseReturnValue
 
 from ..errors import (
@@ -58,13 +66,16 @@ async def handle_oauth_error(error: OAuthError) -> ResponseReturnValue:
     """Answer an error of ours that escaped from a view.
 
     Without a usable token a GET is sent to the login and comes back; anything else,
-    and a client that asks for JSON, gets a 401. A provider that fails is a 502. All
-    other errors are the application's business.
+    a WebSocket, and a client that asks for JSON, gets a 401. A provider that fails is
+    a 502. All other errors are the application's business.
     """
     consumer = error.blueprint
+    not_authorized = isinstance(error, NotAuthorizedError | TokenExpiredError)
+    if not_authorized and has_websocket_context():
+        return "", 401  # what its client gets, unless it has been accepted already
     if not has_request_context() or consumer is None:
         raise error
-    if isinstance(error, NotAuthorizedError | TokenExpiredError):
+    if not_authorized:
         login_url = url_for(f"{registered_name(consumer)}.login", next=_here())
         if _asks_for_json():
             return jsonify(error="not_authorized", login_url=login_url), 401
@@ -75,7 +86,7 @@ async def handle_oauth_error(error: OAuthError) -> ResponseReturnValue:
         _logger.warning("%r failed: %s", consumer.name, error)
         if _asks_for_json():
             return jsonify(error="provider_failed"), 502
-        page = pages.provider_failed(consumer.name, _here() or "")
+        page = pages.provider_failed(consumer.name, _here() or request.root_path + "/")
         return page, 502, dict(pages.HEADERS)
     raise error
 

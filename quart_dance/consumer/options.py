@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Generic, TypedDict, TypeVar, overload
 from urllib.parse import urljoin
 
@@ -23,6 +24,8 @@ E = TypeVar("E", bound=OAuthError)
 Who = Mapping[str, Any]
 #: Origins that may see the token, or a function of the token that returns them.
 AllowedOrigins = Collection[str] | Callable[[Mapping[str, Any]], Collection[str]]
+#: The default of options that are dicts: all blueprints share it.
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Option(Generic[T]):
@@ -163,12 +166,12 @@ class Consumer(ABC):
     base_url = Option[str | None](None)
     allowed_origins = Option[AllowedOrigins](())
     authorization_url = Option[str | None](None)
-    authorization_url_params = Option[Mapping[str, Any]]({})
+    authorization_url_params = Option[Mapping[str, Any]](_NOTHING)
     token_url = Option[str | None](None)
-    token_url_params = Option[Mapping[str, Any]]({})
+    token_url_params = Option[Mapping[str, Any]](_NOTHING)
     token_types = Option[Collection[str]](("bearer",))
     auto_refresh_url = Option[str | None](None)
-    auto_refresh_kwargs = Option[Mapping[str, Any]]({})
+    auto_refresh_kwargs = Option[Mapping[str, Any]](_NOTHING)
     revocation_url = Option[str | None](None)
     issuer = Option[str | None](None)
     redirect_url = Option[str | None](None)
@@ -207,7 +210,10 @@ class Consumer(ABC):
             oauth2.AUTHORIZATION_PARAMS,
         )
         for name in ("token_url_params", "auto_refresh_kwargs"):
-            oauth2.check_params(name, getattr(self, name), "", oauth2.TOKEN_PARAMS)
+            reserved = oauth2.TOKEN_PARAMS
+            if name == "auto_refresh_kwargs":
+                reserved -= oauth2.CREDENTIALS
+            oauth2.check_params(name, getattr(self, name), "", reserved)
 
     @abstractmethod
     def _app_config(self) -> Mapping[str, Any]:
@@ -226,13 +232,13 @@ class Consumer(ABC):
         token = await self.storage.get(self, **who)
         if token is None:
             return None
-        if not isinstance(token, dict) or not isinstance(
-            token.get("access_token"), str
-        ):
+        # Masks itself, should a traceback show this frame.
+        token = Token(token if isinstance(token, dict) else {})
+        if not isinstance(token.get("access_token"), str):
             raise self.about(
                 StorageError(f"the token stored for {self.name!r} is broken")
             )
-        return Token(token).copy()
+        return token.copy()
 
     def about(self, error: E) -> E:
         """Name this blueprint in an error."""
@@ -246,7 +252,7 @@ class Consumer(ABC):
 
     @property
     def storage(self) -> BaseStorage:
-        """Where the tokens are kept: a `BaseStorage`, or a class of one.
+        """Where the tokens are kept, a `BaseStorage` or a class of one.
 
         Deleting it brings the default back, `SessionStorage`.
         """
@@ -269,9 +275,15 @@ class Consumer(ABC):
         """Return who we are to the provider.
 
         Raises:
-            ConfigurationError: `client_id` or `client_secret` is missing.
+            ConfigurationError: `client_id` or `client_secret` is missing, or there is
+                no such `token_endpoint_auth_method`.
         """
         method = self.token_endpoint_auth_method
+        if not callable(method) and method not in oauth2.AUTH_METHODS:
+            raise ConfigurationError(
+                f"token_endpoint_auth_method of {self.name!r} is a function or one of "
+                f"{', '.join(oauth2.AUTH_METHODS)}"
+            )
         if not self.client_id:
             raise self._missing("client_id")
         if not self.client_secret and method != "none":

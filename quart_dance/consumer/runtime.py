@@ -88,6 +88,8 @@ class Runtime:
             `httpx2.AsyncBaseTransport`, or None.
         installed: Whether the application's hooks are in place.
         clock: Returns seconds since the epoch; tests may set it.
+        deadline: Seconds that a token, refresh or revocation call may take in all;
+            tests may set it.
         used_states: The states whose callback has come, for as long as their
             attempts live.
         refreshed: What spent refresh tokens were exchanged for.
@@ -97,6 +99,7 @@ class Runtime:
         self.installed = False
         self.transport: Any = None
         self.clock: Callable[[], float] = time.time
+        self.deadline = 10.0
         self.used_states = Memory(life=600)
         self.refreshed = Memory(life=60)
         self._loops: MutableMapping[asyncio.AbstractEventLoop, LoopState] = (

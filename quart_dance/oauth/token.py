@@ -14,14 +14,14 @@ LEEWAY = 60
 #: Lifetimes beyond this many seconds (some 300 years) are taken for nonsense.
 MAX_LIFE = 10**10
 #: The keys whose values are shown in a repr; everything else may be a secret.
-_PUBLIC = ("token_type", "scope", "expires_in", "expires_at")
+PUBLIC = ("token_type", "scope", "expires_in", "expires_at")
 
 
 class Token(dict[str, Any]):
     """A token as a JSON-able dict whose repr shows no secret."""
 
     def __repr__(self) -> str:
-        shown = (f"{k}={self[k]!r}" if k in _PUBLIC else f"{k}=***" for k in self)
+        shown = (f"{k}={self[k]!r}" if k in PUBLIC else f"{k}=***" for k in self)
         return f"<Token {' '.join(shown)}>"
 
     def __str__(self) -> str:
@@ -54,6 +54,8 @@ def seconds(value: object) -> int | None:
         negative, not finite, absurdly large.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and "_" in value:  # Python's own way to write numbers
         return None
     try:
         number = float(value)
@@ -98,6 +100,8 @@ def accept(
         TokenRequestError: It is not a token that could ever be used.
     """
     answer = Token(answer)  # masks itself, should a traceback show this frame
+    if isinstance(token_types, str):
+        token_types = (token_types,)
     if reason := _unusable(answer, token_types):
         raise TokenRequestError("invalid_response", reason)
     return with_expiry(answer, now)
@@ -138,9 +142,11 @@ def complete(token: Mapping[str, Any], now: float) -> Token:
         TypeError: It is not a mapping.
         ValueError: It has no non-empty string `access_token`.
     """
-    if not isinstance(token, Mapping):
-        raise TypeError(f"a token is a dict, not {type(token).__name__}")
-    token = Token(token)  # masks itself, should a traceback show this frame
+    kind, is_dict = type(token).__name__, isinstance(token, Mapping)
+    # Masks itself, should a traceback show this frame.
+    token = Token(token if is_dict else {})
+    if not is_dict:
+        raise TypeError(f"a token is a dict, not {kind}")
     if not isinstance(token.get("access_token"), str) or not token["access_token"]:
         raise ValueError("a token needs a non-empty string 'access_token'")
     result = token.copy()

@@ -21,6 +21,7 @@ border:1px solid #8888;border-radius:.5rem;cursor:pointer}
 button.yes{background:#1a6b3c;border-color:#1a6b3c;color:#fff}
 code{overflow-wrap:anywhere}
 details{margin-top:1.5rem}
+label{display:block;margin-top:.5rem}
 small{opacity:.75}
 """
 

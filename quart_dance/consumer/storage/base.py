@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ...errors import OAuthError, StorageError, UserRequiredError
 from ...oauth.oauth2 import clean
-from ...oauth.token import Secrets, Token
+from ...oauth.token import PUBLIC, Token
 
 T = TypeVar("T")
 
@@ -158,24 +158,40 @@ class MemoryStorage(BaseStorage):
         self._tokens[blueprint.name] = None
 
 
-async def saved(saving: Awaitable[T], token: Mapping[str, Any]) -> T:
-    """Wait for a storage to save a token, letting no error through that may hold it.
+async def saved(saving: Awaitable[T], *tokens: Token) -> T:
+    """Wait for a storage to save, letting no error through that may hold a token.
+
+    Args:
+        saving: What the storage does.
+        tokens: The tokens that it was given.
 
     Raises:
-        StorageError: The storage failed; the message says how, without the token.
+        StorageError: The storage failed; the message says how, without a token.
         UserRequiredError: It keeps tokens for users, and nobody is known.
     """
-    token = Token(token)  # masks itself, should a traceback show this frame
     try:
         return await saving
     except (OAuthError, UserRequiredError):
         raise
     except Exception as caught:
-        secrets = Secrets(v for v in token.values() if isinstance(v, str) and v)
-        said = clean(str(caught), secrets=secrets)
-        problem = f"{type(caught).__name__}: {said}"
+        problem = type(caught).__name__
+        # Databases repeat what they were given, and cut it short: a beginning counts.
+        if not any(secret[:8] in str(caught) for secret in _secrets(tokens)):
+            problem += f": {clean(str(caught))}"
     # Outside of the handler: a database's error may hold the statement's values.
     raise StorageError(f"the token could not be stored ({problem})")
+
+
+def _secrets(value: object) -> Iterator[str]:
+    """Return the strings in a token, at any depth, that are long enough to matter."""
+    if isinstance(value, str) and len(value) >= 8:
+        yield value
+    elif isinstance(value, Mapping):
+        for key in value.keys() - PUBLIC:
+            yield from _secrets(value[key])
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _secrets(item)
 
 
 def _copy(token: Mapping[str, Any] | None) -> Token | None:

@@ -67,16 +67,16 @@ class SessionStorage(BaseStorage):
         token = Token(token).copy()
         if not self.refresh_tokens:
             token.pop("refresh_token", None)
-        values = _session(blueprint)
-        if current_app.session_interface.is_null_session(values):
+        # No variable holds the session: a traceback would show the token in it.
+        if current_app.session_interface.is_null_session(_session(blueprint)):
             raise StorageError("there is no session: set app.secret_key")
         key = self._key(blueprint)
-        if (size := _cookie_size({**values, key: token})) > MAX_COOKIE:
+        if (size := _cookie_size({**_session(blueprint), key: token})) > MAX_COOKIE:
             raise TokenTooLargeError(
                 f"with this token the session cookie would have {size} bytes, and "
                 f"browsers accept {MAX_COOKIE}: use a storage on the server"
             )
-        values[key] = dict(token)
+        _session(blueprint)[key] = dict(token)
 
     async def delete(self, blueprint: Owner) -> None:
         """Take the token out of the session."""
