@@ -82,10 +82,10 @@ def _quiet() -> Iterator[None]:
 
 def _pool(runtime: Runtime, consumer: Consumer) -> AsyncClient:
     """Return the connections to a blueprint's provider, of this app and event loop."""
-    pools = runtime.here.pools
-    pool = pools.get(consumer)
+    pools, key = runtime.here.pools, (consumer, runtime.transport)
+    pool = pools.get(key)
     if not isinstance(pool, AsyncClient):
-        pool = pools[consumer] = AsyncClient(
+        pool = pools[key] = AsyncClient(
             # A jar that takes nothing: cookies belong to visitors, not to the pool.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             verify=consumer.verify,

@@ -68,7 +68,7 @@ class LoopState:
     """What belongs to one event loop."""
 
     def __init__(self) -> None:
-        self.pools: dict[object, Closable] = {}
+        self.pools: dict[tuple[object, object], Closable] = {}
         self.flights: dict[object, asyncio.Task[Any]] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
 
@@ -120,7 +120,7 @@ class Runtime:
         here = self.here
         if here.tasks:
             await asyncio.wait(here.tasks)
-        for key in [k for k in here.pools if owner in (None, k)]:
+        for key in [k for k in here.pools if owner in (None, k[0])]:
             await here.pools.pop(key).aclose()
 
 

@@ -82,6 +82,27 @@ class Browser:
         )
 
 
+async def send_raw(
+    browser: Browser,
+    app: Any,
+    path: str,
+    query: bytes,
+    cookie: bytes | None = None,
+    **headers: str,
+) -> httpx2.Response:
+    """Send what no HTTP client would: any bytes as the query or as the cookies."""
+
+    async def raw(scope: Any, receive: Any, send: Any) -> None:
+        scope = {**scope, "query_string": query}
+        if cookie is not None:
+            scope["headers"] = [*scope["headers"], (b"cookie", cookie)]
+        await app(scope, receive, send)
+
+    other = Browser(raw)
+    other.put_back(*browser.jar.values())
+    return await other.get(path, **headers)
+
+
 class Hosts(httpx2.AsyncBaseTransport):
     """A network: every host is somebody's, and every request is written down."""
 

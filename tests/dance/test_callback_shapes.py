@@ -3,24 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from browsing import Browser
+from browsing import Browser, send_raw
 from support import make_app
 
 CALLBACK = "https://app.test/login/dev/authorized"
-
-
-async def send(browser, app, path, query=b"", cookie=None):
-    """Send what no HTTP client would: any bytes as the query or as the cookies."""
-
-    async def raw(scope, receive, send):
-        scope = {**scope, "query_string": query}
-        if cookie is not None:
-            scope["headers"] = [*scope["headers"], (b"cookie", cookie)]
-        await app(scope, receive, send)
-
-    other = Browser(raw)
-    other.put_back(*browser.attempts)
-    return await other.get(path)
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "PATCH"])
@@ -76,7 +62,7 @@ async def test_nonsense(dev_provider, query, good_state):
     callback = await dev_provider.approve(await browser.start())
     if good_state:
         query = callback.partition("&")[2].encode() + b"&" + query
-    response = await send(browser, app, CALLBACK, query)
+    response = await send_raw(browser, app, CALLBACK, query)
     assert response.status_code == 400
     assert "<h1>The login failed</h1>" in response.text
     assert dev_provider.count("token") == 0
@@ -90,7 +76,7 @@ async def test_nonsense_at_the_login(dev_provider, query):
     """C19: a huge or unreadable query of the login is ignored."""
     app, _ = make_app(dev_provider)
     browser = Browser(app)
-    response = await send(browser, app, "/login/dev", query)
+    response = await send_raw(browser, app, "/login/dev", query)
     assert response.status_code == 302
 
 
@@ -116,7 +102,7 @@ async def test_broken_cookies(dev_provider, value):
     [attempt] = browser.attempts
     cookie = f"{attempt.name}={value}; qd_{'0' * 24}={value}".encode()
     browser.client.cookies.clear()
-    assert (await send(browser, app, "/login/dev", b"", cookie)).status_code == 302
-    response = await send(browser, app, CALLBACK, b"code=a&state=b", cookie)
+    assert (await send_raw(browser, app, "/login/dev", b"", cookie)).status_code == 302
+    response = await send_raw(browser, app, CALLBACK, b"code=a&state=b", cookie)
     assert response.status_code == 400
     assert dev_provider.count("token") == 0

@@ -8,6 +8,7 @@ from browsing import Browser, Clock, world
 
 from quart_dance.consumer.runtime import runtime
 from quart_dance.errors import TokenRequestError
+from quart_dance.testing import DevProvider
 from quart_dance.testing.faults import Answer
 
 INVALID_TOKEN = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
@@ -61,11 +62,14 @@ async def test_redirect_there_and_back(dev_provider):
     there = Answer(302, headers={"Location": "https://other.test/api/redirect"})
     dev_provider.fault("redirect", there)
     dev_provider.fault("redirect", back)
+    # Even the API's own "invalid_token" is no judgement on a token it did not see.
+    dev_provider.fault("user", Answer(401, headers=INVALID_TOKEN))
     async with app.app_context():
         response = await blueprint.session.get("redirect")
         assert response.status_code == 401
         assert await blueprint.session.authorized
     assert [token for _, token, _ in network.seen] == [True, False, False]
+    assert dev_provider.count("token") == 0
 
 
 async def test_second_hop_elsewhere(dev_provider):
@@ -83,16 +87,30 @@ async def test_second_hop_elsewhere(dev_provider):
     ]
 
 
-async def test_word_of_another_origin(dev_provider):
-    """R7: what another origin says of the token does not delete it."""
-    app, blueprint, _ = world(dev_provider)
+@pytest.mark.parametrize("directly", [True, False])
+async def test_word_of_another_origin(dev_provider, directly):
+    """R7: what another origin says of the token neither deletes nor refreshes it."""
+    allowed = ["https://files.test"]
+    app, blueprint, _ = world(dev_provider, allowed_origins=allowed)
     dev_provider.fault("user", Answer(401, headers=INVALID_TOKEN))
+    url = "https://files.test/api/user"
     async with app.app_context():
-        where = {"to": "https://other.test/api/user"}
-        response = await blueprint.session.get("redirect", params=where)
+        token = await blueprint.token
+        response = await blueprint.session.get(
+            url if directly else f"redirect?to={url}"
+        )
         assert response.status_code == 401
-        assert await blueprint.session.authorized
+        assert await blueprint.token == token
     assert dev_provider.count("token") == 0
+
+
+async def test_redirect_from_http_to_https():
+    """R7: to the same host by https is to another origin as well."""
+    provider = DevProvider(url="http://localhost")
+    app, blueprint, network = world(provider)
+    async with app.app_context():
+        await blueprint.session.get("redirect?to=https://localhost/api/user")
+    assert network.seen[1:] == [("https://localhost/api/user", False, False)]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])

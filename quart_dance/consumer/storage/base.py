@@ -77,7 +77,7 @@ class BaseStorage(ABC):
 
     @asynccontextmanager
     async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
-        """Hold off every other refresh of this account, in this process."""
+        """Hold off every other refresh of this account, in this event loop."""
         key = (id(self), blueprint.name, await self.account(blueprint, **who))
         locks = _locks.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
         async with locks.setdefault(key, asyncio.Lock()):
