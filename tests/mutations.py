@@ -96,7 +96,7 @@ MUTATIONS = [
     Mutation(
         "the account is the one that began",
         "consumer/dance.py",
-        "if await self.storage.account(self) != attempt.account:",
+        "if await saved(self.storage.account(self)) != attempt.account:",
         "if False:",
         "dance/test_callback",
     ),

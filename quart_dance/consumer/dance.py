@@ -190,7 +190,7 @@ class OAuth2Dance(Consumer):
         self, visit: Visit, callback: oauth2.Callback, attempts: Sequence[Attempt]
     ) -> Reply:
         attempt = self._accept(callback, attempts)
-        if await self.storage.account(self) != attempt.account:
+        if await saved(self.storage.account(self)) != attempt.account:
             raise AccountChanged(
                 "You have logged in or out since this login began. Please try again."
             )

@@ -65,7 +65,14 @@ for _name in ("httpcore2.proxy", "httpcore2.socks"):
 
 
 class Cookies(AnyCookies):
-    """A visitor's cookies at the provider; the repr shows only their names."""
+    """A visitor's cookies at the provider; the repr shows only their names.
+
+    A cookie without a domain goes back to its host alone (RFC 6265, 5.1.3).
+    """
+
+    def __init__(self) -> None:
+        strict = DefaultCookiePolicy.DomainStrictNonDomain
+        super().__init__(CookieJar(DefaultCookiePolicy(strict_ns_domain=strict)))
 
     def __repr__(self) -> str:
         return f"<Cookies {' '.join(cookie.name for cookie in self.jar)}>"
@@ -175,11 +182,14 @@ def target(consumer: Consumer, url: str, token: Token | None) -> URL:
         token: The token to be sent, or None: then any URL will do.
 
     Raises:
-        ForeignOriginError: The token may not be seen there.
+        ForeignOriginError: The token may not be seen there, or the path climbs.
     """
     parsed = URL(url)
     if not parsed.scheme and not parsed.host and not url.startswith("//"):
         base = URL(consumer.provider_url("base_url"))
+        if ".." in parsed.path.split("/"):  # f"/users/{name}", and a name of "../.."
+            problem = f"{parsed.path[:50]!r} would lead out of the base_url"
+            raise consumer.about(ForeignOriginError(problem))
         path = base.raw_path.rstrip(b"/") + b"/" + parsed.raw_path.lstrip(b"/")
         return base.copy_with(raw_path=path)
     if token is None or (not parsed.userinfo and _is_allowed(consumer, parsed, token)):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Generic, TypedDict, TypeVar, overload
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from blinker import Signal
 
@@ -26,6 +27,15 @@ Who = Mapping[str, Any]
 AllowedOrigins = Collection[str] | Callable[[Mapping[str, Any]], Collection[str]]
 #: The default of options that are dicts: all blueprints share it.
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+_URLS = (
+    "base_url",
+    "authorization_url",
+    "token_url",
+    "auto_refresh_url",
+    "revocation_url",
+)
 
 
 class Option(Generic[T]):
@@ -198,9 +208,11 @@ class Consumer(ABC):
         self._storage: BaseStorage | None = None
         if storage is not None:
             self.storage = storage
-        for name in ("base_url", "authorization_url", "token_url", "auto_refresh_url"):
+        for name in _URLS:
             if self._given.get(name):
                 self.provider_url(name)
+        if not callable(self.allowed_origins):
+            _check_origins(self.allowed_origins)
         if self.code_challenge_method not in ("S256", "plain"):
             raise ConfigurationError("code_challenge_method is 'S256' or 'plain'")
         oauth2.check_params(
@@ -303,7 +315,8 @@ class Consumer(ABC):
         if not url:
             raise self._missing(name)
         if name != "base_url":
-            url = urljoin(self.base_url or "", url)
+            with suppress(ValueError):  # what cannot be joined is not secure either
+                url = urljoin(self.base_url or "", url)
         if not is_secure(url):
             raise ConfigurationError(
                 f"{name} of {self.name!r} must be an https URL without a user name "
@@ -315,6 +328,21 @@ class Consumer(ABC):
         key = self.from_config.get(name)
         where = f"app.config[{key!r}], or pass {name}=" if key else f"{name}="
         return ConfigurationError(f"{self.name!r} has no {name}: set {where}{hint}")
+
+
+def _check_origins(origins: Collection[str]) -> None:
+    """Refuse what could never be the origin of a URL.
+
+    Raises:
+        ConfigurationError: One is not an https origin, or all are one string.
+    """
+    for origin in [""] if isinstance(origins, str) else origins:
+        url = origin.replace("://*.", "://x.", 1)
+        if not is_secure(url) or urlsplit(url).path.strip("/") or "*" in url:
+            raise ConfigurationError(
+                "allowed_origins is a list of origins such as https://api.example.org "
+                f"or https://*.example.org, not {origin or origins!r}"
+            )
 
 
 _DEFAULT_STORAGE = SessionStorage()

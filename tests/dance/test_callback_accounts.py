@@ -11,7 +11,7 @@ from quart import session
 from support import make_app
 
 from quart_dance.consumer import oauth_authorized
-from quart_dance.errors import AccountChanged, UserRequiredError
+from quart_dance.errors import AccountChanged, StorageError, UserRequiredError
 
 
 def app_with_accounts(provider, tokens=None):
@@ -167,3 +167,29 @@ async def test_strange_query_from_another_site(dev_provider):
     assert "<script" not in page.text
     [link] = re.findall(r'<a href="([^"]*)">', page.text)
     assert unescape(link) == f"/login/dev?{query.decode()}"
+
+
+class Broken(Accounts):
+    """Does not know at the callback who is logged in, having known at the login."""
+
+    async def account(self, blueprint, **who):
+        if self.tokens.get("down"):
+            raise OSError("no route to the database")
+        return None
+
+
+async def test_account_unknown(dev_provider):
+    """S8: a storage that cannot say whose login it is fails it; no code is spent."""
+    storage = Broken({})
+    app, blueprint = make_app(dev_provider, storage=storage)
+    browser = Browser(app)
+    callback = await dev_provider.approve(await browser.start())
+    storage.tokens["down"] = TOKEN
+    with failures(blueprint) as heard:
+        response = await browser.get(callback)
+    assert response.status_code == 500
+    assert "The login failed" in response.text
+    assert [heard[0][0], type(heard[1])] == ["storage_error", StorageError]
+    assert "no route to the database" in str(heard[1])
+    assert browser.attempts == []
+    assert dev_provider.count("token") == 0

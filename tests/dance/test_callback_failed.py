@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from secrets import token_urlsafe
 
@@ -91,7 +90,6 @@ async def test_response_of_a_receiver(dev_provider, signal, asynchronous, how):
         return Response("ours", 418, {"X-Ours": "yes", "Set-Cookie": "a=b"})
 
     async def answer_later(sender, **data):
-        await asyncio.sleep(0)
         return answer(sender)
 
     with signal.connected_to(answer_later if asynchronous else answer, blueprint):

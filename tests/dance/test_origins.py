@@ -165,7 +165,6 @@ async def test_no_base_url(dev_provider):
         (["https://*.files.test"], "https://a.files.test:8443/x", False),
         (["https://*.files.test:8443"], "https://a.files.test:8443/x", True),
         (["https://*.files.test"], "https://localhost/x", False),
-        (["*.files.test"], "https://a.files.test/x", False),
         ([], "https://files.test/x", False),
         (lambda token: ["https://files.test"], "https://files.test/x", True),
         (lambda token: [], "https://files.test/x", False),
@@ -282,3 +281,49 @@ async def test_two_providers():
         with pytest.raises(ForeignOriginError):
             await second.session.get("https://one.test/api/user")
     assert network.requests == []
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        "https://files.test",
+        ["files.test"],
+        ["*.files.test"],
+        ["https://*"],
+        ["https://*.*.test"],
+        ["http://files.test"],
+        ["https://files.test/path"],
+        ["https://user@files.test"],
+        [""],
+    ],
+)
+def test_origins_that_are_none(dev_provider, origins):
+    """S16: what could never match, or match too much, is refused at once."""
+    with pytest.raises(ConfigurationError, match="allowed_origins is a list"):
+        make_app(dev_provider, allowed_origins=origins)
+
+
+@pytest.mark.parametrize("url", ["../x", "/user/../../x", "a/%2e%2e/%2e%2e/x", ".."])
+async def test_no_way_up(dev_provider, url):
+    """R6: a path may not climb out of base_url, where other things take the token."""
+    app, blueprint = make_app(dev_provider)
+    async with app.app_context():
+        with pytest.raises(ForeignOriginError, match="lead out of the base_url"):
+            await blueprint.session.get(url, withhold_token=True)
+    assert dev_provider.calls == []
+
+
+async def test_cookies_of_a_host_stay_there(dev_provider):
+    """S15: a cookie without a domain does not go to another host of that domain."""
+    seen = []
+
+    def answer(request):
+        seen.append((request.url.host, request.headers.get("cookie")))
+        return httpx2.Response(200, headers={"Set-Cookie": "visit=1"}, json={})
+
+    app, blueprint = make_app(dev_provider)
+    runtime(app).transport = httpx2.MockTransport(answer)
+    async with app.app_context():
+        for host in ("x.test", "a.x.test", "x.test"):
+            await blueprint.session.get(f"https://{host}/", withhold_token=True)
+    assert seen == [("x.test", None), ("a.x.test", None), ("x.test", "visit=1")]

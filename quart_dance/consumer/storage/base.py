@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,6 +18,7 @@ from ...oauth.oauth2 import clean
 from ...oauth.token import PUBLIC, Token
 
 T = TypeVar("T")
+_logger = logging.getLogger(__name__)
 
 
 class Nobody(Enum):
@@ -159,11 +162,11 @@ class MemoryStorage(BaseStorage):
 
 
 async def saved(saving: Awaitable[T], *tokens: Token) -> T:
-    """Wait for a storage to save, letting no error through that may hold a token.
+    """Wait for a storage, letting no error through that may hold a token.
 
     Args:
         saving: What the storage does.
-        tokens: The tokens that it was given.
+        tokens: The tokens that it knows.
 
     Raises:
         StorageError: The storage failed; the message says how, without a token.
@@ -175,11 +178,13 @@ async def saved(saving: Awaitable[T], *tokens: Token) -> T:
         raise
     except Exception as caught:
         problem = type(caught).__name__
+        where = "".join(traceback.format_tb(caught.__traceback__))  # code, no values
         # Databases repeat what they were given, and cut it short: a beginning counts.
         if not any(secret[:8] in str(caught) for secret in _secrets(tokens)):
             problem += f": {clean(str(caught))}"
+    _logger.error("A storage failed: %s\n%s", problem, where)
     # Outside of the handler: a database's error may hold the statement's values.
-    raise StorageError(f"the token could not be stored ({problem})")
+    raise StorageError(f"the storage failed ({problem})")
 
 
 def _secrets(value: object) -> Iterator[str]:
