@@ -331,7 +331,7 @@ MUTATIONS = [
     Mutation(
         "only invalid_grant ends a token",
         "consumer/refresh.py",
-        'if error.error == "invalid_grant":',
+        "if error.error in _DEAD:",
         "if True:",
         "dance/test_refresh",
     ),

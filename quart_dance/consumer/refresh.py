@@ -19,6 +19,8 @@ from .storage.base import saved
 _logger = logging.getLogger(__name__)
 #: In place of a token: the provider said that there is none any more.
 _REVOKED = Token()
+#: How providers say that a refresh token is dead: RFC 6749, 5.2, and GitHub.
+_DEAD = ("invalid_grant", "bad_refresh_token")
 
 
 def can_refresh(consumer: Consumer, token: Token) -> bool:
@@ -138,7 +140,7 @@ async def _exchange(runtime: Runtime, consumer: Consumer, old: Token) -> Token:
             token_types=consumer.token_types,
         )
     except TokenRequestError as error:
-        if error.error == "invalid_grant":
+        if error.error in _DEAD:
             return _REVOKED
         consumer.about(error)
         raise

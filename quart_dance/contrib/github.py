@@ -39,6 +39,8 @@ def make_github_blueprint(
         authorization_url="https://github.com/login/oauth/authorize",
         token_url="https://github.com/login/oauth/access_token",
         token_endpoint_auth_method="client_secret_post",
+        # Tokens of a GitHub App expire; those of an OAuth app have nothing to refresh.
+        auto_refresh_url="https://github.com/login/oauth/access_token",
         **options,
     )
     blueprint.from_config["client_id"] = "GITHUB_OAUTH_CLIENT_ID"

@@ -89,6 +89,15 @@ def consent_page(
     return _page(title, _lines(asked, _FORM.format(fields=fields), _NOTE))
 
 
+def home_page() -> str:
+    """Return the page of somebody who comes here by themselves."""
+    text = (
+        "This is a provider for development, with people made up. There is nothing to "
+        "do here: log in at an application that uses it, and you will be sent here."
+    )
+    return _page("DevProvider", Markup("<p>{}</p>").format(text))
+
+
 def error_page(message: str) -> str:
     """Say what is wrong where the visitor must not be sent back."""
     text = f"{message} Go back to the application and start again."

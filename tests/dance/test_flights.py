@@ -179,3 +179,16 @@ async def test_invalid_grant_after_a_new_login():
     provider.release()
     assert await texts(visit) == ["bob"]
     assert await texts(visitor.get("/me")) == ["bob"]
+
+
+async def test_the_dead_refresh_token_of_github():
+    """F1: GitHub says "bad_refresh_token", and with status 200; it means the same."""
+    app, blueprint, provider, clock = timed_app(storage=MemoryStorage())
+    visitor = Visitor(app)
+    await visitor.login(provider)
+    clock.now += 3600
+    dead = {"error": "bad_refresh_token", "error_description": "incorrect or expired"}
+    provider.fault("token", faults.Answer.json(dead))
+    assert (await visitor.get("/me")).status_code == 302
+    async with app.app_context():
+        assert await blueprint.token is None

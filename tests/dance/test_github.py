@@ -120,10 +120,11 @@ def test_unknown_options_raise() -> None:
         make_github_blueprint("id", "secret", scopes="repo")  # type: ignore[call-arg]
 
 
-def test_nothing_is_refreshed_nor_revoked() -> None:
-    """GitHub's OAuth apps have tokens that do not expire."""
+def test_tokens_of_github_apps_are_refreshed() -> None:
+    """A GitHub App's tokens expire, and are refreshed where they are issued."""
     blueprint = make_github_blueprint("id", "secret")
-    assert blueprint.auto_refresh_url is None
+    expected = "https://github.com/login/oauth/access_token"
+    assert blueprint.auto_refresh_url == expected
     assert blueprint.name == "github"
     assert blueprint.import_name == "quart_dance.contrib.github"
 
