@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
 from blinker import Signal
-from quart import Blueprint, Quart, current_app, g, has_app_context
+from quart import (
+    Blueprint,
+    Quart,
+    current_app,
+    g,
+    has_app_context,
+    has_request_context,
+    has_websocket_context,
+    request,
+    websocket,
+)
 
 from ..errors import ConfigurationError, StorageError, TokenRequestError
 from ..oauth import oauth2
@@ -97,10 +107,13 @@ class BaseOAuthConsumerBlueprint(Consumer, Blueprint):
                 "request here: in a background job, use "
                 "blueprint.session_for(user_id=…, app=app)"
             )
-        sessions = g.setdefault("_quart_dance_sessions", {})
-        if self not in sessions:
-            sessions[self] = self._new_session()
-        return cast(OAuth2Session, sessions[self])
+        # Both: on Quart 0.22 the requests of an application that is served within a
+        # context share its `g`, and a background task has the request, but its own `g`.
+        key = self, cast(Any, g)._get_current_object()
+        sessions = _visit().setdefault("quart_dance.sessions", {})
+        if key not in sessions:
+            sessions[key] = self._new_session()
+        return cast(OAuth2Session, sessions[key])
 
     def _new_session(self, **kwargs: Any) -> OAuth2Session:
         session_class = self.session_class or OAuth2Session
@@ -180,7 +193,7 @@ class BaseOAuthConsumerBlueprint(Consumer, Blueprint):
         finally:
             token = {}  # a traceback may show this frame
         self._must_save()
-        await saved(self.storage.set(self, new), new)
+        await self.keep(new)
 
     async def delete_token(self) -> None:
         """Forget the visitor's token: they are logged out of the provider here.
@@ -189,7 +202,7 @@ class BaseOAuthConsumerBlueprint(Consumer, Blueprint):
             StorageError: The storage cannot save here and now.
         """
         self._must_save()
-        await self.storage.delete(self)
+        await self.forget()
 
     def _must_save(self) -> None:
         if not self.storage.can_save():
@@ -209,17 +222,19 @@ class BaseOAuthConsumerBlueprint(Consumer, Blueprint):
             StorageError: The storage cannot save here and now; nothing is revoked.
         """
         self._must_save()
-        token = await self.load()
-        if token is None:
-            return
-        url = self.provider_url("revocation_url")
-        form = oauth2.revocation_form(url, self.client(), token)
-        try:
-            check(await self.post_form(form), secrets=form.secrets)
-        except TokenRequestError as error:
-            self.about(error)
-            raise
-        await saved(self.storage.replace(self, token, None), token)
+        # A refresh would bring another token, which nobody would revoke.
+        async with self.storage.refresh_lock(self):
+            token = await self.load()
+            if token is None:
+                return
+            url = self.provider_url("revocation_url")
+            form = oauth2.revocation_form(url, self.client(), token)
+            try:
+                check(await self.post_form(form), secrets=form.secrets)
+            except TokenRequestError as error:
+                self.about(error)
+                raise
+            await saved(self.storage.replace(self, token, None), token)
         await self.notify(oauth_revoked, token=token)
 
     async def aclose(self, app: Quart | None = None) -> None:
@@ -228,6 +243,15 @@ class BaseOAuthConsumerBlueprint(Consumer, Blueprint):
         An application that is served does this by itself; a script does it here.
         """
         await runtime(app or current_app).aclose(self)
+
+
+def _visit() -> Any:
+    """Return what lives as long as the request, WebSocket or context at hand."""
+    if has_request_context():
+        return request.scope
+    if has_websocket_context():
+        return websocket.scope
+    return g
 
 
 def preset_session(module: str) -> OAuth2Session:

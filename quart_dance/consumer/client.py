@@ -5,7 +5,11 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
 from typing import Any, ParamSpec, TypeVar, overload
 
 from quart import Quart, current_app, has_app_context
@@ -86,10 +90,11 @@ class OAuth2Session:
             return await self._load()
 
     async def _access_token(self) -> str | None:
-        if not await self.authorized:
-            return None
         async with self._context():
-            return str((await self._usable())["access_token"])
+            try:
+                return str((await self._usable())["access_token"])
+            except (NotAuthorizedError, TokenExpiredError):
+                return None
 
     async def _load(self) -> Token | None:
         if self.arrived is not None:
@@ -261,11 +266,18 @@ class OAuth2Session:
 
     @asynccontextmanager
     async def _context(self) -> AsyncIterator[None]:
-        if self._app is None or (has_app_context() and current_app == self._app):
+        if self._app is None:
             yield
-        else:
-            async with self._app.app_context():
+            return
+        async with AsyncExitStack() as stack:
+            if not has_app_context() or current_app != self._app:
+                context: Any = self._app.app_context()
+                await stack.enter_async_context(context)
+            try:
                 yield
+            except (NotAuthorizedError, TokenExpiredError) as error:
+                error.blueprint = None  # the visitor's own login would not help
+                raise
 
     async def get(self, url: str, **kwargs: Any) -> Response:
         """Send a GET; see `request`."""

@@ -37,10 +37,11 @@ from ..oauth.attempt import (
     fingerprint,
     is_cookie_name,
 )
-from ..oauth.token import Token
+from ..oauth.token import Token, is_expired
 from ..oauth.urls import is_secure, next_path
 from . import pages
 from .options import Consumer
+from .refresh import can_refresh
 from .signals import (
     oauth_authorized,
     oauth_before_login,
@@ -70,7 +71,15 @@ class OAuth2Dance(Consumer):
         Raises:
             ConfigurationError: Something is not set up; the message says what.
         """
-        account = await self.storage.account(self)
+        try:
+            account = await saved(self.storage.account(self))
+        except (StorageError, UserRequiredError) as caught:
+            error: Exception = caught
+        else:
+            return await self._begin(visit, account)
+        return await self._failed(error, visit.login_url)
+
+    async def _begin(self, visit: Visit, account: str | None) -> Reply:
         if visit.cross_site and account is not None:
             # A foreign page may not connect its visitor's account unasked.
             query = visit.query.decode("ascii", "replace")
@@ -201,7 +210,7 @@ class OAuth2Dance(Consumer):
             if isinstance(result, AnyResponse):
                 return Reply(response=result)
         if not any(result is False for result in results):
-            await saved(self.storage.set(self, token.copy()), token)
+            await self.keep(token)
         return Reply(location=attempt.next or visit.home)
 
     def _accept(
@@ -235,12 +244,16 @@ class OAuth2Dance(Consumer):
             params=self.token_url_params,
         )
         answer = await self.post_form(form)
-        return read_token(
-            answer,
-            now=visit.runtime.clock(),
-            secrets=form.secrets,
-            token_types=self.token_types,
+        now = visit.runtime.clock()
+        token = read_token(
+            answer, now=now, secrets=form.secrets, token_types=self.token_types
         )
+        if is_expired(token, now) and not can_refresh(self, token):
+            # Whoever needs it would be sent to log in again, and again.
+            raise TokenRequestError(
+                "invalid_response", "the token has already expired", status_code=200
+            )
+        return token
 
     async def _failed(self, error: Exception, login_url: str) -> Reply:
         """Tell the receivers and the visitor that the login has failed."""

@@ -32,6 +32,7 @@ from ..errors import ForeignOriginError, TokenRequestError
 from ..oauth.answer import Answer
 from ..oauth.oauth2 import Form
 from ..oauth.token import Token
+from ..oauth.urls import is_secure
 from .options import Consumer
 from .runtime import Runtime
 
@@ -162,9 +163,12 @@ def _decompress(raw: bytes, headers: dict[str, str]) -> bytes:
         return raw
     if encoding not in ("gzip", "deflate"):
         raise zlib.error(f"unknown encoding {encoding[:20]!r}")
-    body = zlib.decompressobj(wbits=47).decompress(raw, MAX_ANSWER + 1)
+    stream = zlib.decompressobj(wbits=47)
+    body = stream.decompress(raw, MAX_ANSWER + 1)
     if len(body) > MAX_ANSWER:
         raise _TooLarge
+    if not stream.eof:
+        raise zlib.error("the end is missing")
     return body
 
 
@@ -202,6 +206,8 @@ def target(consumer: Consumer, url: str, token: Token | None) -> URL:
 
 
 def _is_allowed(consumer: Consumer, url: URL, token: Token) -> bool:
+    if not is_secure(str(url)):
+        return False
     base, allowed = consumer.base_url, consumer.allowed_origins
     if base and _origin(URL(base)) == _origin(url):
         return True

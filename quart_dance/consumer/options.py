@@ -14,9 +14,9 @@ from blinker import Signal
 
 from ..errors import ConfigurationError, OAuthError, StorageError
 from ..oauth import oauth2
-from ..oauth.token import Token
+from ..oauth.token import Token, has_access_token
 from ..oauth.urls import is_secure
-from .storage.base import BaseStorage
+from .storage.base import BaseStorage, saved, turn
 from .storage.session import SessionStorage
 
 T = TypeVar("T")
@@ -246,11 +246,26 @@ class Consumer(ABC):
             return None
         # Masks itself, should a traceback show this frame.
         token = Token(token if isinstance(token, dict) else {})
-        if not isinstance(token.get("access_token"), str):
+        if not has_access_token(token):
             raise self.about(
                 StorageError(f"the token stored for {self.name!r} is broken")
             )
         return token.copy()
+
+    async def keep(self, token: Token) -> None:
+        """Store a token in place of whatever is there.
+
+        Raises:
+            StorageError: The storage failed.
+            UserRequiredError: It keeps tokens for users, and nobody is known.
+        """
+        async with turn(self.storage, self):
+            await saved(self.storage.set(self, token.copy()), token)
+
+    async def forget(self) -> None:
+        """Delete the token; fine if there is none; see `keep`."""
+        async with turn(self.storage, self):
+            await saved(self.storage.delete(self))
 
     def about(self, error: E) -> E:
         """Name this blueprint in an error."""
@@ -268,7 +283,7 @@ class Consumer(ABC):
 
         Deleting it brings the default back, `SessionStorage`.
         """
-        return self._storage or _DEFAULT_STORAGE
+        return _DEFAULT_STORAGE if self._storage is None else self._storage
 
     @storage.setter
     def storage(self, value: BaseStorage | type[BaseStorage]) -> None:

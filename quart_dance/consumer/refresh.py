@@ -70,7 +70,9 @@ async def refreshed(
         # A flight saves for the one who started it. Whoever else holds the old token
         # in a storage of their own, such as a session, saves for themselves.
         replaced = consumer.storage.replace(consumer, old, new.copy() or None, **who)
-        await saved(replaced, old, new)
+        if not await saved(replaced, old, new) and known:
+            # Logged out, or in again, since then: that counts.
+            new = await consumer.load(**who) or _REVOKED
     if not new:
         raise consumer.about(NotAuthorizedError(f"log in with {consumer.name} again"))
     return new.copy()

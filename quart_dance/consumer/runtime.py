@@ -118,7 +118,7 @@ class Runtime:
             owner: Close only this blueprint's pools.
         """
         here = self.here
-        if here.tasks:
+        while here.tasks:  # one may start another
             await asyncio.wait(here.tasks)
         for key in [k for k in here.pools if owner in (None, k[0])]:
             await here.pools.pop(key).aclose()

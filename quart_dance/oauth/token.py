@@ -112,8 +112,7 @@ def _unusable(answer: Mapping[str, Any], token_types: Collection[str]) -> str | 
     access_token = answer.get("access_token")
     if not isinstance(access_token, str) or not access_token:
         return "the answer holds no access_token"
-    # RFC 6749, appendix A.12: VSCHAR; without the space, which no header carries.
-    if not all("\x21" <= char <= "\x7e" for char in access_token):
+    if not is_visible(access_token):
         return "the access_token holds characters that no header can carry"
     token_type = answer.get("token_type", "bearer")
     if not isinstance(token_type, str) or token_type.lower() not in token_types:
@@ -121,7 +120,27 @@ def _unusable(answer: Mapping[str, Any], token_types: Collection[str]) -> str | 
     refresh_token = answer.get("refresh_token")
     if refresh_token is not None and not isinstance(refresh_token, str):
         return "the refresh_token is not a string"
+    if not is_visible((refresh_token or "").replace(" ", "")):
+        return "the refresh_token holds characters that no form can carry"
     return None
+
+
+def has_access_token(token: Mapping[str, Any]) -> bool:
+    """Say whether a token has an access token that a header can carry."""
+    access_token = token.get("access_token")
+    return (
+        isinstance(access_token, str)
+        and access_token != ""
+        and is_visible(access_token)
+    )
+
+
+def is_visible(text: str) -> bool:
+    """Say whether a string is visible ASCII (RFC 6749, appendix A: VSCHAR).
+
+    Without the space, which no header carries.
+    """
+    return all("\x21" <= char <= "\x7e" for char in text)
 
 
 def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> Token:
@@ -140,15 +159,18 @@ def complete(token: Mapping[str, Any], now: float) -> Token:
 
     Raises:
         TypeError: It is not a mapping.
-        ValueError: It has no non-empty string `access_token`.
+        ValueError: It has no `access_token` that a header can carry.
     """
     kind, is_dict = type(token).__name__, isinstance(token, Mapping)
     # Masks itself, should a traceback show this frame.
     token = Token(token if is_dict else {})
     if not is_dict:
         raise TypeError(f"a token is a dict, not {kind}")
-    if not isinstance(token.get("access_token"), str) or not token["access_token"]:
-        raise ValueError("a token needs a non-empty string 'access_token'")
+    if not has_access_token(token):
+        raise ValueError(
+            "a token needs a non-empty string 'access_token' of visible ASCII "
+            "characters, without the end of the line that it was read from"
+        )
     result = token.copy()
     life = seconds(result.get("expires_in"))
     if life is not None and seconds(result.get("expires_at")) is None:

@@ -93,12 +93,12 @@ async def test_unknown_life_of_a_token(value, end):
 
 @pytest.mark.parametrize("value", [0, "0", 0.9])
 async def test_a_life_of_nothing_has_ended(value):
-    """T6: expires_in 0 means expired, not for ever."""
+    """T6: expires_in 0 means expired, not for ever: nobody could use it."""
     provider = DevProvider(issue_refresh_token=False)
     app, _ = make_stage(provider)
     visitor = Visitor(app)
     provider.fault("token", Altered({"expires_in": value}))
-    assert (await visitor.login(provider)).status_code == 302
+    assert (await visitor.login(provider)).status_code == 502
     assert (await visitor.get("/me")).status_code == 401
 
 

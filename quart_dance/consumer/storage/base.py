@@ -29,7 +29,7 @@ class Nobody(Enum):
 
 NOBODY = Nobody.NOBODY
 
-#: Refresh locks: of each event loop, those that somebody holds or waits for.
+#: Of each event loop, the locks that somebody holds or waits for.
 _locks: WeakKeyDictionary[
     asyncio.AbstractEventLoop, WeakValueDictionary[object, asyncio.Lock]
 ] = WeakKeyDictionary()
@@ -81,9 +81,8 @@ class BaseStorage(ABC):
     @asynccontextmanager
     async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
         """Hold off every other refresh of this account, in this event loop."""
-        key = (id(self), blueprint.name, await self.account(blueprint, **who))
-        locks = _locks.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
-        async with locks.setdefault(key, asyncio.Lock()):
+        account = await self.account(blueprint, **who)
+        async with local_lock(self, blueprint.name, account):
             yield
 
     async def replace(
@@ -98,13 +97,14 @@ class BaseStorage(ABC):
         Returns:
             Whether it was.
         """
-        if await self.get(blueprint, **who) != old:
-            return False
-        if new is None:
-            await self.delete(blueprint, **who)
-        else:
-            await self.set(blueprint, new, **who)
-        return True
+        async with turn(self, blueprint, **who):
+            if await self.get(blueprint, **who) != old:
+                return False
+            if new is None:
+                await self.delete(blueprint, **who)
+            else:
+                await self.set(blueprint, new, **who)
+            return True
 
     def can_save(self) -> bool:
         """Say whether what is set here and now would be kept."""
@@ -159,6 +159,26 @@ class MemoryStorage(BaseStorage):
 
     async def delete(self, blueprint: Owner) -> None:
         self._tokens[blueprint.name] = None
+
+
+def local_lock(owner: object, *key: object) -> asyncio.Lock:
+    """Return the lock of this event loop for something of an object's."""
+    locks = _locks.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+    return locks.setdefault((id(owner), *key), asyncio.Lock())
+
+
+@asynccontextmanager
+async def turn(
+    storage: BaseStorage, blueprint: Owner, **who: Any
+) -> AsyncIterator[None]:
+    """Write to an account one after the other, in this event loop.
+
+    It makes the default `replace` a compare-and-swap; it is never held while a
+    provider is asked.
+    """
+    account = await storage.account(blueprint, **who)
+    async with local_lock(storage, "turn", blueprint.name, account):
+        yield
 
 
 async def saved(saving: Awaitable[T], *tokens: Token) -> T:

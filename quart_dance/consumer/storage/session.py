@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from quart import (
@@ -81,6 +82,11 @@ class SessionStorage(BaseStorage):
     async def delete(self, blueprint: Owner) -> None:
         """Take the token out of the session."""
         _session(blueprint).pop(self._key(blueprint), None)
+
+    @asynccontextmanager
+    async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
+        """Hold off nobody: each visitor refreshes a token of their own."""
+        yield
 
     def can_save(self) -> bool:
         """Say whether the session will still be saved: in a request, before its end."""
