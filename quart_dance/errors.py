@@ -29,7 +29,8 @@ class OAuthError(Exception):
     """Base of everything that goes wrong between us and a provider.
 
     Attributes:
-        blueprint: The blueprint concerned, or None where none was at hand.
+        blueprint: The blueprint concerned, or None: none was at hand, or an account
+            was named (`session_for`), and no login of the visitor would help.
         status: The HTTP status that a visitor gets to see for it.
     """
 

@@ -10,8 +10,13 @@ from random import Random
 from typing import Any, TypeVar
 
 import httpx2
+from quart import Quart
+from support import make_app
 
+from quart_dance.consumer import OAuth2ConsumerBlueprint
+from quart_dance.consumer.runtime import runtime
 from quart_dance.consumer.storage import BaseStorage
+from quart_dance.testing import DevProvider
 
 T = TypeVar("T")
 
@@ -178,3 +183,22 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def timed_app(
+    schedule: Scheduler | None = None, **options: Any
+) -> tuple[Quart, OAuth2ConsumerBlueprint, DevProvider, Clock]:
+    """Return an application and a provider with one clock, and all calls parked."""
+    clock = Clock()
+    provider = DevProvider(clock=clock)
+    app, blueprint = make_app(provider, **options)
+    runtime(app).clock = clock
+    if schedule:
+        blueprint.storage = SteppedStorage(blueprint.storage, schedule.park)
+        runtime(app).transport = ParkedTransport(provider.transport(), schedule)
+    return app, blueprint, provider, clock
+
+
+async def texts(*visits: Any) -> list[str]:
+    """Return what several visits at once are told."""
+    return [await page.get_data(as_text=True) for page in await asyncio.gather(*visits)]

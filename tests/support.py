@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
+import httpx2
 from quart import Quart, Response
 
 from quart_dance.consumer import OAuth2ConsumerBlueprint
+from quart_dance.consumer.runtime import runtime
 from quart_dance.testing import DevProvider
 
 
@@ -15,7 +18,7 @@ def make_app(
     provider: DevProvider, name: str = "dev", **options: Any
 ) -> tuple[Quart, OAuth2ConsumerBlueprint]:
     """Return an application with one blueprint of the provider under /login."""
-    app = Quart("tests")
+    app = Quart(__name__)
     app.secret_key = "the secret key of the tests"
     blueprint = OAuth2ConsumerBlueprint(
         name, __name__, **{**provider.options(), **options}
@@ -78,3 +81,89 @@ class Visitor:
 def query(url: str) -> dict[str, str]:
     """Return the query parameters of a URL."""
     return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+
+
+class Body(httpx2.AsyncByteStream):
+    """The body of an answer, chunk by chunk; knows whether it was closed."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self.chunks = chunks
+        self.sent = 0
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self.chunks:
+            self.sent += 1
+            yield chunk
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class Transport(httpx2.AsyncBaseTransport):
+    """A network of one's own: keeps every request, and a function answers it."""
+
+    def __init__(
+        self, answer: Callable[[httpx2.Request], httpx2.Response] | None = None
+    ) -> None:
+        self.answer = answer or (lambda _: httpx2.Response(200, json={}))
+        self.requests: list[httpx2.Request] = []
+        self.bodies: list[Body] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        await request.aread()
+        self.requests.append(request)
+        answer = self.answer(request)
+        if not isinstance(answer.stream, Body):  # as from a network: not read yet
+            answer = httpx2.Response(
+                answer.status_code, headers=answer.headers, stream=Body(answer.content)
+            )
+        self.bodies.append(cast(Body, answer.stream))
+        return answer
+
+
+def make_client_app(
+    transport: httpx2.AsyncBaseTransport, name: str = "dev", **options: Any
+) -> tuple[Quart, OAuth2ConsumerBlueprint]:
+    """Return an application with a blueprint whose API is behind a transport."""
+    app = Quart(__name__)
+    app.secret_key = "the secret key of the tests"
+    given = {
+        "client_id": "the-client",
+        "client_secret": "the-secret",
+        "base_url": "https://api.test/v1",
+        "authorization_url": "https://provider.test/authorize",
+        "token_url": "https://provider.test/token",
+        **options,
+    }
+    blueprint = OAuth2ConsumerBlueprint(name, __name__, **given)
+    app.register_blueprint(blueprint, url_prefix="/login")
+    runtime(app).transport = transport
+    return app, blueprint
+
+
+INVALID_TOKEN = 'Bearer realm="api", error="invalid_token", error_description="over"'
+
+
+class Api:
+    """An API that knows one access token, and a token endpoint that gives it out."""
+
+    def __init__(self, challenge: str = INVALID_TOKEN, valid: str = "new") -> None:
+        self.challenge = challenge
+        self.valid = valid
+        self.token_answer = httpx2.Response(
+            200, json={"access_token": "new", "token_type": "bearer"}
+        )
+        self.refreshes = 0
+        self.calls: list[tuple[str | None, bytes]] = []
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/token":
+            self.refreshes += 1
+            return self.token_answer
+        authorization = request.headers.get("Authorization")
+        self.calls.append((authorization, request.content))
+        if authorization == f"Bearer {self.valid}":
+            return httpx2.Response(200, stream=Body(b"fine"))
+        headers = {"WWW-Authenticate": self.challenge} if self.challenge else {}
+        return httpx2.Response(401, headers=headers, stream=Body(b"no"))

@@ -6,9 +6,19 @@ from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
 from blinker import Signal
-from quart import Blueprint, Quart, current_app, g, has_app_context
+from quart import (
+    Blueprint,
+    Quart,
+    current_app,
+    g,
+    has_app_context,
+    has_request_context,
+    has_websocket_context,
+    request,
+    websocket,
+)
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, StorageError, TokenRequestError
 from ..oauth import oauth2
 from ..oauth.answer import Answer, check
 from ..oauth.token import Token, complete
@@ -97,10 +107,13 @@ class BaseOAuthConsumerBlueprint(Consumer, Blueprint):
                 "request here: in a background job, use "
                 "blueprint.session_for(user_id=…, app=app)"
             )
-        sessions = g.setdefault("_quart_dance_sessions", {})
-        if self not in sessions:
-            sessions[self] = self._new_session()
-        return cast(OAuth2Session, sessions[self])
+        # Both: on Quart 0.22 the requests of an application that is served within a
+        # context share its `g`, and a background task has the request, but its own `g`.
+        key = self, cast(Any, g)._get_current_object()
+        sessions = _visit().setdefault("quart_dance.sessions", {})
+        if key not in sessions:
+            sessions[key] = self._new_session()
+        return cast(OAuth2Session, sessions[key])
 
     def _new_session(self, **kwargs: Any) -> OAuth2Session:
         session_class = self.session_class or OAuth2Session
@@ -173,16 +186,32 @@ class BaseOAuthConsumerBlueprint(Consumer, Blueprint):
         Raises:
             TypeError: It is not a dict, or holds what JSON cannot express.
             ValueError: It has no `access_token`.
-            StorageError: The storage failed.
+            StorageError: The storage failed, or cannot save here and now.
         """
-        if isinstance(token, Mapping):
-            token = Token(token)  # masks itself, should a traceback show this frame
-        token = complete(token, runtime(current_app).clock())
-        await saved(self.storage.set(self, token), token)
+        try:
+            new = complete(token, runtime(current_app).clock())
+        finally:
+            token = {}  # a traceback may show this frame
+        self._must_save()
+        await self.keep(new)
 
     async def delete_token(self) -> None:
-        """Forget the visitor's token: they are logged out of the provider here."""
-        await self.storage.delete(self)
+        """Forget the visitor's token: they are logged out of the provider here.
+
+        Raises:
+            StorageError: The storage cannot save here and now.
+        """
+        self._must_save()
+        await self.forget()
+
+    def _must_save(self) -> None:
+        if not self.storage.can_save():
+            raise self.about(
+                StorageError(
+                    f"the token of {self.name!r} would stay as it is: a session is "
+                    "saved with the response to a request, and only then"
+                )
+            )
 
     async def revoke_token(self) -> None:
         """Have the provider revoke the visitor's token (RFC 7009), then delete it.
@@ -190,14 +219,22 @@ class BaseOAuthConsumerBlueprint(Consumer, Blueprint):
         Raises:
             TokenRequestError: The provider failed; the token is kept.
             ConfigurationError: There is no `revocation_url`.
+            StorageError: The storage cannot save here and now; nothing is revoked.
         """
-        token = await self.load()
-        if token is None:
-            return
-        url = self.provider_url("revocation_url")
-        form = oauth2.revocation_form(url, self.client(), token)
-        check(await self.post_form(form), secrets=form.secrets)
-        await self.storage.replace(self, token, None)
+        self._must_save()
+        # A refresh would bring another token, which nobody would revoke.
+        async with self.storage.refresh_lock(self):
+            token = await self.load(past_cache=True)
+            if token is None:
+                return
+            url = self.provider_url("revocation_url")
+            form = oauth2.revocation_form(url, self.client(), token)
+            try:
+                check(await self.post_form(form), secrets=form.secrets)
+            except TokenRequestError as error:
+                self.about(error)
+                raise
+            await saved(self.storage.replace(self, token, None), token)
         await self.notify(oauth_revoked, token=token)
 
     async def aclose(self, app: Quart | None = None) -> None:
@@ -206,6 +243,15 @@ class BaseOAuthConsumerBlueprint(Consumer, Blueprint):
         An application that is served does this by itself; a script does it here.
         """
         await runtime(app or current_app).aclose(self)
+
+
+def _visit() -> Any:
+    """Return what lives as long as the request, WebSocket or context at hand."""
+    if has_request_context():
+        return request.scope
+    if has_websocket_context():
+        return websocket.scope
+    return g
 
 
 def preset_session(module: str) -> OAuth2Session:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, ParamSpec, TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
+from typing import Any, ParamSpec, TypeVar, overload
 
 from quart import Quart, current_app, has_app_context
 from werkzeug.local import LocalProxy
@@ -19,6 +23,7 @@ from .pending import Pending
 from .refresh import can_refresh, refreshed
 from .runtime import runtime
 from .signals import oauth_revoked
+from .storage.base import saved
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -85,10 +90,11 @@ class OAuth2Session:
             return await self._load()
 
     async def _access_token(self) -> str | None:
-        if not await self.authorized:
-            return None
         async with self._context():
-            return str((await self._usable())["access_token"])
+            try:
+                return str((await self._usable())["access_token"])
+            except (NotAuthorizedError, TokenExpiredError):
+                return None
 
     async def _load(self) -> Token | None:
         if self.arrived is not None:
@@ -127,9 +133,15 @@ class OAuth2Session:
     async def _refreshed(self, token: Token) -> Token:
         return await refreshed(runtime(current_app), self.blueprint, token, self._who)
 
+    @overload
     def authorization_required(
-        self, view: Callable[P, Awaitable[R] | R]
-    ) -> Callable[P, Awaitable[R]]:
+        self, view: Callable[P, Awaitable[R]]
+    ) -> Callable[P, Awaitable[R]]: ...
+    @overload
+    def authorization_required(
+        self, view: Callable[P, R]
+    ) -> Callable[P, Awaitable[R]]: ...
+    def authorization_required(self, view: Callable[P, Any]) -> Callable[P, Any]:
         """Let only visitors with a token see a view.
 
         Others are sent to the login and come back; see `NotAuthorizedError`.
@@ -239,24 +251,33 @@ class OAuth2Session:
             return None
         if not is_base_origin(self.blueprint, response.url):
             return None
+        if "Authorization" not in response.request.headers:
+            return None  # lost on the way, in redirects: nobody has judged the token
         if not self.blueprint.storage.can_save():
             return None
         if self._can_refresh(token):
             new = await self._refreshed(token)
             return new if _can_be_sent_again(content) else None
-        if await self.blueprint.storage.replace(
-            self.blueprint, token, None, **self._who
-        ):
+        storage = self.blueprint.storage
+        deleting = storage.replace(self.blueprint, token, None, **self._who)
+        if await saved(deleting, token):
             await self.blueprint.notify(oauth_revoked, token=token)
         return None
 
     @asynccontextmanager
     async def _context(self) -> AsyncIterator[None]:
-        if self._app is None or (has_app_context() and current_app == self._app):
+        if self._app is None:
             yield
-        else:
-            async with self._app.app_context():
+            return
+        async with AsyncExitStack() as stack:
+            if not has_app_context() or current_app != self._app:
+                context: Any = self._app.app_context()
+                await stack.enter_async_context(context)
+            try:
                 yield
+            except (NotAuthorizedError, TokenExpiredError) as error:
+                error.blueprint = None  # the visitor's own login would not help
+                raise
 
     async def get(self, url: str, **kwargs: Any) -> Response:
         """Send a GET; see `request`."""
@@ -288,21 +309,24 @@ class OAuth2Session:
 
 
 def _can_be_sent_again(content: dict[str, Any]) -> bool:
-    body = content.get("content")
-    return not content.get("files") and isinstance(body, str | bytes | None)
+    body, data = content.get("content"), content.get("data")
+    return (
+        not content.get("files")
+        and isinstance(body, str | bytes | None)
+        and isinstance(data, Mapping | str | bytes | None)
+    )
 
 
 def _guard(
-    session: Callable[[], OAuth2Session], view: Callable[P, Awaitable[R] | R]
-) -> Callable[P, Awaitable[R]]:
+    session: Callable[[], OAuth2Session], view: Callable[P, Any]
+) -> Callable[P, Any]:
     @functools.wraps(view)
-    async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
         here = session()
         if not await here.authorized:
             name = here.blueprint.name
             raise here.blueprint.about(NotAuthorizedError(f"not logged in with {name}"))
-        call = cast(Callable[P, Awaitable[R]], current_app.ensure_async(view))
-        return await call(*args, **kwargs)
+        return await current_app.ensure_async(view)(*args, **kwargs)
 
     return guarded
 
@@ -315,8 +339,14 @@ class SessionProxy(LocalProxy[OAuth2Session]):
 
     __slots__ = ()
 
+    @overload
     def authorization_required(
-        self, view: Callable[P, Awaitable[R] | R]
-    ) -> Callable[P, Awaitable[R]]:
+        self, view: Callable[P, Awaitable[R]]
+    ) -> Callable[P, Awaitable[R]]: ...
+    @overload
+    def authorization_required(
+        self, view: Callable[P, R]
+    ) -> Callable[P, Awaitable[R]]: ...
+    def authorization_required(self, view: Callable[P, Any]) -> Callable[P, Any]:
         """Let only visitors with a token see a view; works at import time."""
         return _guard(self._get_current_object, view)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from werkzeug.sansio.response import Response as AnyResponse
 
@@ -24,6 +24,7 @@ from ..errors import (
     LoginError,
     OAuthError,
     StateMismatch,
+    StorageError,
     TokenRequestError,
     UserRequiredError,
 )
@@ -36,10 +37,11 @@ from ..oauth.attempt import (
     fingerprint,
     is_cookie_name,
 )
-from ..oauth.token import Token
+from ..oauth.token import Token, is_expired
 from ..oauth.urls import is_secure, next_path
 from . import pages
 from .options import Consumer
+from .refresh import can_refresh
 from .signals import (
     oauth_authorized,
     oauth_before_login,
@@ -69,7 +71,15 @@ class OAuth2Dance(Consumer):
         Raises:
             ConfigurationError: Something is not set up; the message says what.
         """
-        account = await self.storage.account(self)
+        try:
+            account = await saved(self.storage.account(self))
+        except (StorageError, UserRequiredError) as caught:
+            error: Exception = caught
+        else:
+            return await self._begin(visit, account)
+        return await self._failed(error, visit.login_url)
+
+    async def _begin(self, visit: Visit, account: str | None) -> Reply:
         if visit.cross_site and account is not None:
             # A foreign page may not connect its visitor's account unasked.
             query = visit.query.decode("ascii", "replace")
@@ -150,7 +160,9 @@ class OAuth2Dance(Consumer):
             error = caught
         else:
             return self._forget(visit, callback, attempts, reply)
-        reply = await self._failed(visit, error)
+        wanted = next((a.next for a in attempts if a.next), None)
+        again = f"?{urlencode({'next': wanted})}" if wanted else ""
+        reply = await self._failed(error, visit.login_url + again)
         return self._forget(visit, callback, attempts, reply)
 
     def _claim(self, visit: Visit, callback: oauth2.Callback) -> list[Attempt]:
@@ -187,7 +199,7 @@ class OAuth2Dance(Consumer):
         self, visit: Visit, callback: oauth2.Callback, attempts: Sequence[Attempt]
     ) -> Reply:
         attempt = self._accept(callback, attempts)
-        if await self.storage.account(self) != attempt.account:
+        if await saved(self.storage.account(self)) != attempt.account:
             raise AccountChanged(
                 "You have logged in or out since this login began. Please try again."
             )
@@ -198,7 +210,7 @@ class OAuth2Dance(Consumer):
             if isinstance(result, AnyResponse):
                 return Reply(response=result)
         if not any(result is False for result in results):
-            await saved(self.storage.set(self, token.copy()), token)
+            await self.keep(token)
         return Reply(location=attempt.next or visit.home)
 
     def _accept(
@@ -232,18 +244,22 @@ class OAuth2Dance(Consumer):
             params=self.token_url_params,
         )
         answer = await self.post_form(form)
-        return read_token(
-            answer,
-            now=visit.runtime.clock(),
-            secrets=form.secrets,
-            token_types=self.token_types,
+        now = visit.runtime.clock()
+        token = read_token(
+            answer, now=now, secrets=form.secrets, token_types=self.token_types
         )
+        if is_expired(token, now) and not can_refresh(self, token):
+            # Whoever needs it would be sent to log in again, and again.
+            raise TokenRequestError(
+                "invalid_response", "the token has already expired", status_code=200
+            )
+        return token
 
-    async def _failed(self, visit: Visit, error: Exception) -> Reply:
+    async def _failed(self, error: Exception, login_url: str) -> Reply:
         """Tell the receivers and the visitor that the login has failed."""
         status = error.status if isinstance(error, OAuthError) else 500
         code, said, shown = _explain(error)
-        _logger.warning("Login with %r failed: %s: %s", self.name, code, said)
+        _logger.warning("Login with %r failed: %s: %s", self.name, code, said or shown)
         if isinstance(error, OAuthError):
             self.about(error)
         uri = error.error_uri if isinstance(error, AccessDenied) else None
@@ -254,19 +270,25 @@ class OAuth2Dance(Consumer):
         for result in results:
             if isinstance(result, AnyResponse):
                 return Reply(response=result)
-        page = pages.login_failed(self.name, shown, visit.login_url)
+        page = pages.login_failed(self.name, shown, login_url)
         return Reply(page=page, status=status)
 
 
-def _explain(error: Exception) -> tuple[str, str, str]:
+def _explain(error: Exception) -> tuple[str, str | None, str]:
     """Return an error's code, its description, and what the visitor is told."""
     if isinstance(error, AccessDenied):
-        return error.error, error.error_description or "", error.description
+        shown = error.description
+        if error.error == "access_denied":
+            shown = "The permission was not given."
+        return error.error, error.error_description, shown
     if isinstance(error, LoginError):
         return error.error, error.description, error.description
     if isinstance(error, TokenRequestError):
         shown = "The provider does not answer as it should. Please try again."
         return error.error, error.description, shown
     shown = "Your login could not be kept. Please try again later."
-    code = "user_required" if isinstance(error, UserRequiredError) else "storage_error"
-    return code, str(error), shown
+    if isinstance(error, StorageError):
+        return "storage_error", str(error), shown
+    if isinstance(error, UserRequiredError):
+        return "user_required", str(error), shown
+    return "login_failed", str(error), shown  # a receiver's

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import cast
 from urllib.parse import quote
 
-from quart import Quart, current_app, has_request_context, jsonify, request, url_for
+from quart import (
+    Quart,
+    current_app,
+    has_request_context,
+    jsonify,
+    request,
+    url_for,
+)
 from quart.typing import ResponseReturnValue
 
 from ..errors import (
@@ -27,17 +35,19 @@ _logger = logging.getLogger(__name__)
 def install(app: Quart) -> None:
     """Put the hooks in place, once for each application.
 
-    An error handler of the application's own, for `OAuthError` or for any error
-    below it, wins over ours.
+    An error handler of the application's own, for `OAuthError` or for one of the
+    errors that we answer, wins over ours.
     """
     state = runtime(app)
     if state.installed:
         return
     state.installed = True
     app.after_serving(state.aclose)
-    app.after_request(mark_end)
-    if OAuthError not in app.error_handler_spec[None][None]:
-        app.register_error_handler(OAuthError, handle_oauth_error)
+    # The last of all: what else runs after a request may still change the session.
+    app.after_request_funcs[None].insert(0, mark_end)
+    for kind in (NotAuthorizedError, TokenExpiredError, TokenRequestError):
+        if kind not in app.error_handler_spec[None][None]:
+            app.register_error_handler(kind, handle_oauth_error)
 
 
 def registered_name(consumer: Consumer) -> str:
@@ -58,26 +68,49 @@ async def handle_oauth_error(error: OAuthError) -> ResponseReturnValue:
     """Answer an error of ours that escaped from a view.
 
     Without a usable token a GET is sent to the login and comes back; anything else,
-    and a client that asks for JSON, gets a 401. A provider that fails is a 502. All
-    other errors are the application's business.
+    a WebSocket, and a client that asks for JSON, gets a 401. A provider that fails is
+    a 502.
     """
+    own = current_app.error_handler_spec[None][None].get(OAuthError)
+    if own is not None:
+        answer = await current_app.ensure_async(own)(error)
+        return cast(ResponseReturnValue, answer)
+    status = 502 if isinstance(error, TokenRequestError) else 401
+    if not has_request_context():
+        return "", status  # a WebSocket's, unless it has been accepted already
+    if status == 502:
+        return _provider_failed(error)
+    return _not_authorized(error)
+
+
+def _not_authorized(error: OAuthError) -> ResponseReturnValue:
     consumer = error.blueprint
-    if not has_request_context() or consumer is None:
-        raise error
-    if isinstance(error, NotAuthorizedError | TokenExpiredError):
-        login_url = url_for(f"{registered_name(consumer)}.login", next=_here())
-        if _asks_for_json():
-            return jsonify(error="not_authorized", login_url=login_url), 401
-        if request.method == "GET":
-            return "", 302, {"Location": login_url, "Cache-Control": "no-store"}
-        return pages.not_authorized(consumer.name, login_url), 401, dict(pages.HEADERS)
-    if isinstance(error, TokenRequestError):
-        _logger.warning("%r failed: %s", consumer.name, error)
-        if _asks_for_json():
-            return jsonify(error="provider_failed"), 502
-        page = pages.provider_failed(consumer.name, _here() or "")
-        return page, 502, dict(pages.HEADERS)
-    raise error
+    if consumer is None:  # another account's token: no login of this visitor helps
+        return jsonify(error="not_authorized"), 401
+    login_url = _login_url(consumer)
+    if _asks_for_json():
+        return jsonify(error="not_authorized", login_url=login_url), 401
+    if request.method == "GET":
+        return "", 302, {"Location": login_url, "Cache-Control": "no-store"}
+    return pages.not_authorized(consumer.name, login_url), 401, dict(pages.HEADERS)
+
+
+def _provider_failed(error: OAuthError) -> ResponseReturnValue:
+    name = error.blueprint.name if error.blueprint else "The provider"
+    _logger.warning("%r failed: %s", name, error)
+    if _asks_for_json():
+        return jsonify(error="provider_failed"), 502
+    page = pages.provider_failed(name, _here() or request.root_path + "/")
+    return page, 502, dict(pages.HEADERS)
+
+
+def _login_url(consumer: Consumer) -> str:
+    endpoint = f"{registered_name(consumer)}.login"
+    # A prefix may have variables: the view that needs the token has them too.
+    [rule, *_] = current_app.url_map.iter_rules(endpoint)
+    given = request.view_args or {}
+    values = {name: given[name] for name in rule.arguments if name in given}
+    return url_for(endpoint, next=_here(), **values)
 
 
 def _asks_for_json() -> bool:

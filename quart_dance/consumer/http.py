@@ -18,7 +18,6 @@ from httpx2 import (
     ASGITransport,
     AsyncBaseTransport,
     AsyncClient,
-    Cookies,
     HTTPError,
     InvalidURL,
     Request,
@@ -27,11 +26,13 @@ from httpx2 import (
     TimeoutException,
     TooManyRedirects,
 )
+from httpx2 import Cookies as AnyCookies
 
 from ..errors import ForeignOriginError, TokenRequestError
 from ..oauth.answer import Answer
 from ..oauth.oauth2 import Form
 from ..oauth.token import Token
+from ..oauth.urls import is_secure
 from .options import Consumer
 from .runtime import Runtime
 
@@ -44,9 +45,7 @@ __all__ = [
     "Response",
 ]
 
-#: Seconds that a token, refresh or revocation call may take in all.
-DEADLINE = 10.0
-#: Bytes that its answer may have, compressed and decompressed.
+#: Bytes that the answer to a form may have, compressed and decompressed.
 MAX_ANSWER = 1_000_000
 _MAX_REDIRECTS = 10
 
@@ -66,6 +65,20 @@ for _name in ("httpcore2.proxy", "httpcore2.socks"):
     logging.getLogger(_name).addFilter(_not_ours)
 
 
+class Cookies(AnyCookies):
+    """A visitor's cookies at the provider; the repr shows only their names.
+
+    A cookie without a domain goes back to its host alone (RFC 6265, 5.1.3).
+    """
+
+    def __init__(self) -> None:
+        strict = DefaultCookiePolicy.DomainStrictNonDomain
+        super().__init__(CookieJar(DefaultCookiePolicy(strict_ns_domain=strict)))
+
+    def __repr__(self) -> str:
+        return f"<Cookies {' '.join(cookie.name for cookie in self.jar)}>"
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     reset = _ours.set(True)
@@ -77,10 +90,10 @@ def _quiet() -> Iterator[None]:
 
 def _pool(runtime: Runtime, consumer: Consumer) -> AsyncClient:
     """Return the connections to a blueprint's provider, of this app and event loop."""
-    pools = runtime.here.pools
-    pool = pools.get(consumer)
+    pools, key = runtime.here.pools, (consumer, runtime.transport)
+    pool = pools.get(key)
     if not isinstance(pool, AsyncClient):
-        pool = pools[consumer] = AsyncClient(
+        pool = pools[key] = AsyncClient(
             # A jar that takes nothing: cookies belong to visitors, not to the pool.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             verify=consumer.verify,
@@ -94,13 +107,13 @@ async def post_form(runtime: Runtime, consumer: Consumer, form: Form) -> Answer:
     """Post a form to the provider; redirects are not followed, nothing is retried.
 
     Raises:
-        TokenRequestError: There is no answer within `DEADLINE` seconds and
+        TokenRequestError: There is no answer within `runtime.deadline` seconds and
             `MAX_ANSWER` bytes.
     """
     pool = _pool(runtime, consumer)
     try:
         with _quiet():
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(runtime.deadline):
                 answer = await _post(pool, form)
     except (TimeoutError, TimeoutException):
         problem = "timeout", "the provider did not answer in time"
@@ -130,6 +143,9 @@ async def _post(pool: AsyncClient, form: Form) -> Answer:
     headers = {**form.headers, "Accept-Encoding": "identity"}
     request = pool.build_request("POST", form.url, content=form.body, headers=headers)
     response = await pool.send(request, stream=True, auth=None, follow_redirects=False)
+    names = {name.lower(): value for name, value in response.headers.items()}
+    if response.is_stream_consumed:  # of a mock transport, read and decompressed
+        return Answer(response.status_code, names, response.content)
     try:
         raw = bytearray()
         async for chunk in response.aiter_raw():
@@ -138,7 +154,6 @@ async def _post(pool: AsyncClient, form: Form) -> Answer:
                 raise _TooLarge
     finally:
         await response.aclose()
-    names = {name.lower(): value for name, value in response.headers.items()}
     return Answer(response.status_code, names, _decompress(bytes(raw), names))
 
 
@@ -148,9 +163,12 @@ def _decompress(raw: bytes, headers: dict[str, str]) -> bytes:
         return raw
     if encoding not in ("gzip", "deflate"):
         raise zlib.error(f"unknown encoding {encoding[:20]!r}")
-    body = zlib.decompressobj(wbits=47).decompress(raw, MAX_ANSWER + 1)
+    stream = zlib.decompressobj(wbits=47)
+    body = stream.decompress(raw, MAX_ANSWER + 1)
     if len(body) > MAX_ANSWER:
         raise _TooLarge
+    if not stream.eof:
+        raise zlib.error("the end is missing")
     return body
 
 
@@ -168,22 +186,28 @@ def target(consumer: Consumer, url: str, token: Token | None) -> URL:
         token: The token to be sent, or None: then any URL will do.
 
     Raises:
-        ForeignOriginError: The token may not be seen there.
+        ForeignOriginError: The token may not be seen there, or the path climbs.
     """
     parsed = URL(url)
     if not parsed.scheme and not parsed.host and not url.startswith("//"):
         base = URL(consumer.provider_url("base_url"))
+        if ".." in parsed.path.split("/"):  # f"/users/{name}", and a name of "../.."
+            problem = f"{parsed.path[:50]!r} would lead out of the base_url"
+            raise consumer.about(ForeignOriginError(problem))
         path = base.raw_path.rstrip(b"/") + b"/" + parsed.raw_path.lstrip(b"/")
         return base.copy_with(raw_path=path)
     if token is None or (not parsed.userinfo and _is_allowed(consumer, parsed, token)):
         return parsed
-    raise ForeignOriginError(
+    problem = (
         f"the token of {consumer.name!r} is not sent to {parsed.scheme}://{parsed.host}"
         ": if it belongs there, name the origin in allowed_origins"
     )
+    raise consumer.about(ForeignOriginError(problem))
 
 
 def _is_allowed(consumer: Consumer, url: URL, token: Token) -> bool:
+    if not is_secure(str(url)):
+        return False
     base, allowed = consumer.base_url, consumer.allowed_origins
     if base and _origin(URL(base)) == _origin(url):
         return True
@@ -210,7 +234,8 @@ def _origin(url: URL) -> tuple[str, str, int | None]:
 
 def is_base_origin(consumer: Consumer, url: URL) -> bool:
     """Say whether a URL is of the provider's own API."""
-    return _origin(URL(consumer.provider_url("base_url"))) == _origin(url)
+    base = consumer.base_url
+    return bool(base) and _origin(URL(str(base))) == _origin(url)
 
 
 @asynccontextmanager
@@ -239,6 +264,8 @@ async def send(
         **content: As `httpx2.AsyncClient.build_request` takes it.
     """
     pool = _pool(runtime, consumer)
+    if params := content.pop("params", None):  # beside those that the URL has
+        url = url.copy_merge_params(params)
     request = pool.build_request(method, url, **content)
     if token is not None:
         add_bearer_token(token["access_token"], "", request.headers, "")
@@ -255,10 +282,15 @@ async def send(
 async def _send(
     pool: AsyncClient, request: Request, cookies: Cookies, follow_redirects: bool
 ) -> Response:
+    home = _origin(request.url)
     for _ in range(_MAX_REDIRECTS):
-        cookies.set_cookie_header(request)
+        # A cookie knows no port and not always a scheme; elsewhere it stays behind.
+        at_home = _origin(request.url) == home
+        if at_home:
+            cookies.set_cookie_header(request)
         response = await pool.send(request, stream=True, auth=None)
-        cookies.extract_cookies(response)
+        if at_home:
+            cookies.extract_cookies(response)
         following = response.next_request
         if not follow_redirects or following is None:
             return response

@@ -47,13 +47,13 @@ class OAuth2ConsumerBlueprint(BaseOAuthConsumerBlueprint, OAuth2Dance):
         given = {"client_id": client_id, "client_secret": client_secret, **options}
         super().__init__(name, import_name, given)
 
-    async def login(self) -> ResponseReturnValue:
+    async def login(self, **view_args: Any) -> ResponseReturnValue:
         """Send the visitor to the provider; the view of the route ``login``."""
-        return await _respond(await self.begin(self._visit()))
+        return await _respond(await self.begin(self._visit(view_args)))
 
-    async def authorized(self) -> ResponseReturnValue:
+    async def authorized(self, **view_args: Any) -> ResponseReturnValue:
         """Take the visitor back; the view of the route ``authorized``."""
-        return await _respond(await self.finish(self._visit()))
+        return await _respond(await self.finish(self._visit(view_args)))
 
     @contextmanager
     def session_with(self, token: Token) -> Iterator[None]:
@@ -64,7 +64,7 @@ class OAuth2ConsumerBlueprint(BaseOAuthConsumerBlueprint, OAuth2Dance):
         finally:
             session.arrived = None
 
-    def _visit(self) -> Visit:
+    def _visit(self, view_args: dict[str, Any]) -> Visit:
         if request.method != "GET":  # HEAD comes with every GET rule
             raise MethodNotAllowed(["GET"])
         name = registered_name(self)
@@ -78,8 +78,8 @@ class OAuth2ConsumerBlueprint(BaseOAuthConsumerBlueprint, OAuth2Dance):
             next=request.args.get("next"),
             cookies=request.cookies,
             cross_site=request.headers.get("Sec-Fetch-Site") == "cross-site",
-            login_url=url_for(f"{name}.login", _external=False),
-            callback_url=_external(f"{name}.authorized"),
+            login_url=url_for(f"{name}.login", _external=False, **view_args),
+            callback_url=_external(f"{name}.authorized", view_args),
             home=home,
             secret_keys=[key for key in keys if key],
             runtime=runtime(app),
@@ -90,16 +90,14 @@ def _root() -> str:
     return request.root_path.rstrip("/") + "/"
 
 
-def _external(endpoint: str) -> str:
+def _external(endpoint: str, values: dict[str, Any]) -> str:
     """Return the absolute URL of an endpoint as the configuration wants it.
 
-    The request's Host header counts only where there is no ``SERVER_NAME``.
+    The request's Host header counts only where there is no ``SERVER_NAME``: with one,
+    Quart answers no other host, and builds URLs from it.
     """
-    config = current_app.config
-    parts = urlsplit(url_for(endpoint, _external=True))
-    if config["SERVER_NAME"] and not current_app.url_map.host_matching:
-        parts = parts._replace(netloc=config["SERVER_NAME"])
-    if config["PREFER_SECURE_URLS"]:
+    parts = urlsplit(url_for(endpoint, _external=True, **values))
+    if current_app.config["PREFER_SECURE_URLS"]:
         parts = parts._replace(scheme="https")
     return urlunsplit(parts)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, Generic, TypedDict, TypeVar, overload
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from blinker import Signal
 
@@ -17,9 +19,9 @@ from ..errors import (
     UserRequiredError,
 )
 from ..oauth import oauth2
-from ..oauth.token import Token
+from ..oauth.token import Token, has_access_token
 from ..oauth.urls import is_secure
-from .storage.base import BaseStorage
+from .storage.base import BaseStorage, saved, turn
 from .storage.session import SessionStorage
 
 T = TypeVar("T")
@@ -28,6 +30,17 @@ E = TypeVar("E", bound=OAuthError)
 Who = Mapping[str, Any]
 #: Origins that may see the token, or a function of the token that returns them.
 AllowedOrigins = Collection[str] | Callable[[Mapping[str, Any]], Collection[str]]
+#: The default of options that are dicts: all blueprints share it.
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+_URLS = (
+    "base_url",
+    "authorization_url",
+    "token_url",
+    "auto_refresh_url",
+    "revocation_url",
+)
 
 
 class Option(Generic[T]):
@@ -168,12 +181,12 @@ class Consumer(ABC):
     base_url = Option[str | None](None)
     allowed_origins = Option[AllowedOrigins](())
     authorization_url = Option[str | None](None)
-    authorization_url_params = Option[Mapping[str, Any]]({})
+    authorization_url_params = Option[Mapping[str, Any]](_NOTHING)
     token_url = Option[str | None](None)
-    token_url_params = Option[Mapping[str, Any]]({})
+    token_url_params = Option[Mapping[str, Any]](_NOTHING)
     token_types = Option[Collection[str]](("bearer",))
     auto_refresh_url = Option[str | None](None)
-    auto_refresh_kwargs = Option[Mapping[str, Any]]({})
+    auto_refresh_kwargs = Option[Mapping[str, Any]](_NOTHING)
     revocation_url = Option[str | None](None)
     issuer = Option[str | None](None)
     redirect_url = Option[str | None](None)
@@ -200,9 +213,11 @@ class Consumer(ABC):
         self._storage: BaseStorage | None = None
         if storage is not None:
             self.storage = storage
-        for name in ("base_url", "authorization_url", "token_url", "auto_refresh_url"):
+        for name in _URLS:
             if self._given.get(name):
                 self.provider_url(name)
+        if not callable(self.allowed_origins):
+            _check_origins(self.allowed_origins)
         if self.code_challenge_method not in ("S256", "plain"):
             raise ConfigurationError("code_challenge_method is 'S256' or 'plain'")
         oauth2.check_params(
@@ -212,7 +227,10 @@ class Consumer(ABC):
             oauth2.AUTHORIZATION_PARAMS,
         )
         for name in ("token_url_params", "auto_refresh_kwargs"):
-            oauth2.check_params(name, getattr(self, name), "", oauth2.TOKEN_PARAMS)
+            reserved = oauth2.TOKEN_PARAMS
+            if name == "auto_refresh_kwargs":
+                reserved -= oauth2.CREDENTIALS
+            oauth2.check_params(name, getattr(self, name), "", reserved)
 
     @abstractmethod
     def _app_config(self) -> Mapping[str, Any]:
@@ -235,13 +253,28 @@ class Consumer(ABC):
             return None
         if token is None:
             return None
-        if not isinstance(token, dict) or not isinstance(
-            token.get("access_token"), str
-        ):
+        # Masks itself, should a traceback show this frame.
+        token = Token(token if isinstance(token, dict) else {})
+        if not has_access_token(token):
             raise self.about(
                 StorageError(f"the token stored for {self.name!r} is broken")
             )
-        return Token(token).copy()
+        return token.copy()
+
+    async def keep(self, token: Token) -> None:
+        """Store a token in place of whatever is there.
+
+        Raises:
+            StorageError: The storage failed.
+            UserRequiredError: It keeps tokens for users, and nobody is known.
+        """
+        async with turn(self.storage, self):
+            await saved(self.storage.set(self, token.copy()), token)
+
+    async def forget(self) -> None:
+        """Delete the token; fine if there is none; see `keep`."""
+        async with turn(self.storage, self):
+            await saved(self.storage.delete(self))
 
     def about(self, error: E) -> E:
         """Name this blueprint in an error."""
@@ -255,11 +288,11 @@ class Consumer(ABC):
 
     @property
     def storage(self) -> BaseStorage:
-        """Where the tokens are kept: a `BaseStorage`, or a class of one.
+        """Where the tokens are kept, a `BaseStorage` or a class of one.
 
         Deleting it brings the default back, `SessionStorage`.
         """
-        return self._storage or _DEFAULT_STORAGE
+        return _DEFAULT_STORAGE if self._storage is None else self._storage
 
     @storage.setter
     def storage(self, value: BaseStorage | type[BaseStorage]) -> None:
@@ -281,9 +314,15 @@ class Consumer(ABC):
         """Return who we are to the provider.
 
         Raises:
-            ConfigurationError: `client_id` or `client_secret` is missing.
+            ConfigurationError: `client_id` or `client_secret` is missing, or there is
+                no such `token_endpoint_auth_method`.
         """
         method = self.token_endpoint_auth_method
+        if not callable(method) and method not in oauth2.AUTH_METHODS:
+            raise ConfigurationError(
+                f"token_endpoint_auth_method of {self.name!r} is a function or one of "
+                f"{', '.join(oauth2.AUTH_METHODS)}"
+            )
         if not self.client_id:
             raise self._missing("client_id")
         if not self.client_secret and method != "none":
@@ -303,7 +342,8 @@ class Consumer(ABC):
         if not url:
             raise self._missing(name)
         if name != "base_url":
-            url = urljoin(self.base_url or "", url)
+            with suppress(ValueError):  # what cannot be joined is not secure either
+                url = urljoin(self.base_url or "", url)
         if not is_secure(url):
             raise ConfigurationError(
                 f"{name} of {self.name!r} must be an https URL without a user name "
@@ -315,6 +355,21 @@ class Consumer(ABC):
         key = self.from_config.get(name)
         where = f"app.config[{key!r}], or pass {name}=" if key else f"{name}="
         return ConfigurationError(f"{self.name!r} has no {name}: set {where}{hint}")
+
+
+def _check_origins(origins: Collection[str]) -> None:
+    """Refuse what could never be the origin of a URL.
+
+    Raises:
+        ConfigurationError: One is not an https origin, or all are one string.
+    """
+    for origin in [""] if isinstance(origins, str) else origins:
+        url = origin.replace("://*.", "://x.", 1)
+        if not is_secure(url) or urlsplit(url).path.strip("/") or "*" in url:
+            raise ConfigurationError(
+                "allowed_origins is a list of origins such as https://api.example.org "
+                f"or https://*.example.org, not {origin or origins!r}"
+            )
 
 
 _DEFAULT_STORAGE = SessionStorage()

@@ -29,6 +29,7 @@ _PAGE = """\
 :root {{ color-scheme: light dark; }}
 body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 32rem; margin: 15vh auto;
   padding: 0 1.5rem; }}
+h1 {{ font-size: 1.6rem; line-height: 1.25; }}
 a {{ display: inline-block; padding: .5rem 1.2rem; border: 1px solid; color: inherit;
   border-radius: .4rem; text-decoration: none; }}
 </style>
@@ -79,7 +80,7 @@ def provider_failed(provider: str, url: str) -> str:
     return _page(
         f"{provider} does not answer",
         f"What you asked for needs {provider}, which fails at the moment. You are "
-        "still logged in; please try again a little later.",
+        "still logged in; please try again in a little while.",
         url,
-        "Try again",
+        "Go on",
     )

@@ -19,6 +19,8 @@ from .storage.base import saved
 _logger = logging.getLogger(__name__)
 #: In place of a token: the provider said that there is none any more.
 _REVOKED = Token()
+#: How providers say that a refresh token is dead: RFC 6749, 5.2, and GitHub.
+_DEAD = ("invalid_grant", "bad_refresh_token")
 
 
 def can_refresh(consumer: Consumer, token: Token) -> bool:
@@ -54,26 +56,31 @@ async def refreshed(
             )
         )
     account = await consumer.storage.account(consumer, **who)
-    # A late request may still hold a token that was refreshed a moment ago; to spend
-    # its refresh token again would look like theft (RFC 9700, section 4.14.2).
-    new: Token | None = runtime.refreshed.get(_identity(old), runtime.clock())
+    # Without accounts a token is its holder's: two visitors never share a flight.
+    key = (consumer, _identity(old) if account is None else account, account is None)
+    new: Token | None = None
+    if key not in runtime.here.flights:
+        # A late request may still hold a token that was refreshed a moment ago; to
+        # spend its refresh token again would look like theft (RFC 9700, 4.14.2).
+        new = runtime.refreshed.get(_identity(old), runtime.clock())
     known = new is not None
     if new is None:
-        new = await _shared_flight(runtime, consumer, old, who, account)
+        new = await _shared_flight(runtime, consumer, old, who, key)
     if known or account is None:
         # A flight saves for the one who started it. Whoever else holds the old token
         # in a storage of their own, such as a session, saves for themselves.
-        await saved(consumer.storage.replace(consumer, old, new or None, **who), new)
+        replaced = consumer.storage.replace(consumer, old, new.copy() or None, **who)
+        if not await saved(replaced, old, new) and known:
+            # Logged out, or in again, since then: that counts.
+            new = await consumer.load(past_cache=True, **who) or _REVOKED
     if not new:
         raise consumer.about(NotAuthorizedError(f"log in with {consumer.name} again"))
     return new.copy()
 
 
 async def _shared_flight(
-    runtime: Runtime, consumer: Consumer, old: Token, who: Who, account: str | None
+    runtime: Runtime, consumer: Consumer, old: Token, who: Who, key: object
 ) -> Token:
-    # Without accounts a token is its holder's: two visitors never share a flight.
-    key = (consumer, _identity(old) if account is None else account, account is None)
     flights = runtime.here.flights
     flight = flights.get(key)
     if flight is None:
@@ -106,13 +113,13 @@ async def _fly(runtime: Runtime, consumer: Consumer, old: Token, who: Who) -> To
             old = stored
         new = await _exchange(runtime, consumer, old)
         runtime.refreshed.put(_identity(old), new, runtime.clock())
-        replaced = storage.replace(consumer, old, new or None, **who)
-        if not await saved(replaced, new):
+        replaced = storage.replace(consumer, old, new.copy() or None, **who)
+        if not await saved(replaced, old, new):
             # Logged out, or in again, while the provider was asked: that counts.
             return await consumer.load(past_cache=True, **who) or _REVOKED
     try:
         await consumer.notify(
-            oauth_refreshed if new else oauth_revoked, token=new or old
+            oauth_refreshed if new else oauth_revoked, token=(new or old).copy()
         )
     except Exception:
         _logger.exception("A receiver of a refresh of %r failed", consumer.name)
@@ -135,7 +142,7 @@ async def _exchange(runtime: Runtime, consumer: Consumer, old: Token) -> Token:
             token_types=consumer.token_types,
         )
     except TokenRequestError as error:
-        if error.error == "invalid_grant":
+        if error.error in _DEAD:
             return _REVOKED
         consumer.about(error)
         raise

@@ -68,7 +68,7 @@ class LoopState:
     """What belongs to one event loop."""
 
     def __init__(self) -> None:
-        self.pools: dict[object, Closable] = {}
+        self.pools: dict[tuple[object, object], Closable] = {}
         self.flights: dict[object, asyncio.Task[Any]] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
 
@@ -88,6 +88,8 @@ class Runtime:
             `httpx2.AsyncBaseTransport`, or None.
         installed: Whether the application's hooks are in place.
         clock: Returns seconds since the epoch; tests may set it.
+        deadline: Seconds that a token, refresh or revocation call may take in all;
+            tests may set it.
         used_states: The states whose callback has come, for as long as their
             attempts live.
         refreshed: What spent refresh tokens were exchanged for.
@@ -97,6 +99,7 @@ class Runtime:
         self.installed = False
         self.transport: Any = None
         self.clock: Callable[[], float] = time.time
+        self.deadline = 10.0
         self.used_states = Memory(life=600)
         self.refreshed = Memory(life=60)
         self._loops: MutableMapping[asyncio.AbstractEventLoop, LoopState] = (
@@ -115,9 +118,9 @@ class Runtime:
             owner: Close only this blueprint's pools.
         """
         here = self.here
-        if here.tasks:
+        while here.tasks:  # one may start another
             await asyncio.wait(here.tasks)
-        for key in [k for k in here.pools if owner in (None, k)]:
+        for key in [k for k in here.pools if owner in (None, k[0])]:
             await here.pools.pop(key).aclose()
 
 

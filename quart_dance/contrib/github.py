@@ -17,6 +17,7 @@ def make_github_blueprint(
     client_secret: str | None = None,
     *,
     scope: str | Sequence[str] | None = None,
+    name: str = "github",
     **options: Unpack[BlueprintOptions],
 ) -> OAuth2ConsumerBlueprint:
     """Make a blueprint for GitHub.
@@ -25,10 +26,11 @@ def make_github_blueprint(
         client_id: Else ``GITHUB_OAUTH_CLIENT_ID`` of the app config.
         client_secret: Else ``GITHUB_OAUTH_CLIENT_SECRET``.
         scope: What to ask for, such as ``["read:user", "repo"]``.
+        name: The blueprint's name, for a second one in the same application.
         **options: See `BlueprintOptions`.
     """
     blueprint = OAuth2ConsumerBlueprint(
-        "github",
+        name,
         __name__,
         client_id,
         client_secret,
@@ -37,6 +39,8 @@ def make_github_blueprint(
         authorization_url="https://github.com/login/oauth/authorize",
         token_url="https://github.com/login/oauth/access_token",
         token_endpoint_auth_method="client_secret_post",
+        # Tokens of a GitHub App expire; those of an OAuth app have nothing to refresh.
+        auto_refresh_url="https://github.com/login/oauth/access_token",
         **options,
     )
     blueprint.from_config["client_id"] = "GITHUB_OAUTH_CLIENT_ID"

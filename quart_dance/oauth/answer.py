@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from ..errors import TokenRequestError
 from .oauth2 import clean
-from .token import NO_SECRETS, Secrets, Token, accept
+from .token import NO_SECRETS, Secrets, Token, accept, seconds
 
 #: Levels of nesting that an answer may have.
 _MAX_DEPTH = 32
@@ -41,7 +41,7 @@ class Answer:
     def retry_after(self) -> int | None:
         """Seconds to wait, or None; an HTTP date is not read."""
         value = self.headers.get("retry-after", "").strip()
-        return int(value) if value.isascii() and value.isdigit() else None
+        return seconds(value) if value.isdigit() else None
 
 
 def read_token(
@@ -63,7 +63,11 @@ def read_token(
         TokenRequestError: There is no usable token in it.
     """
     fields = check(answer, secrets=secrets)
-    return accept(fields, now, token_types)
+    try:
+        return accept(fields, now, token_types)
+    except TokenRequestError as error:
+        error.status_code = answer.status
+        raise
 
 
 def check(answer: Answer, *, secrets: Secrets = NO_SECRETS) -> Token:
@@ -87,8 +91,9 @@ def _problem(
     if status >= 500 or status == 429:
         code, text = "server_error", f"the provider answered with status {status}"
     elif error is not None:
-        code = clean(str(error), 64, secrets) or "error"
-        text = clean(text if isinstance(text, str) else None, secrets=secrets)
+        # Facebook's is an object.
+        code = clean(error if isinstance(error, str) else "", 64, secrets) or "error"
+        text = clean(text if isinstance(text, str) else "", secrets=secrets)
         text = text or f"the provider refused, status {status}"
     elif 200 <= status < 300:
         return None

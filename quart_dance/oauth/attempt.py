@@ -20,6 +20,8 @@ MAX_OPEN = 5
 
 _PREFIX = "qd_"
 _SALT = b"quart_dance login attempt"
+#: Changes with the fields of `Attempt`: what an older release sealed is not opened.
+_FORMAT = b"1"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Seal:
         try:
             data = self._fernet.decrypt_at_time(value, LIFE, int(now))
             started = self._fernet.extract_timestamp(value)
-        except (InvalidToken, UnicodeEncodeError):
+        except (InvalidToken, ValueError):  # the latter for what is not even ASCII
             return None
         return Attempt(started, *json.loads(data))
 
@@ -107,5 +109,5 @@ def _equal(first: str, second: str) -> bool:
 
 def _derive(secret_key: str | bytes) -> Fernet:
     key = secret_key.encode() if isinstance(secret_key, str) else secret_key
-    hkdf = HKDF(SHA256(), length=32, salt=_SALT, info=b"fernet")
+    hkdf = HKDF(SHA256(), length=32, salt=_SALT, info=_FORMAT)
     return Fernet(base64.urlsafe_b64encode(hkdf.derive(key)))

@@ -16,15 +16,18 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from ..errors import ConfigurationError
 from .token import NO_SECRETS, Secrets
 
-#: Parameters of the authorization request that are ours alone.
+#: Parameters of the authorization request that are ours alone; "uri" is no parameter
+#: of it, but one of Authlib's function, as is "body" below.
 AUTHORIZATION_PARAMS = frozenset(
-    "response_type client_id redirect_uri state code_challenge "
-    "code_challenge_method".split()
+    "response_type client_id redirect_uri scope state code_challenge "
+    "code_challenge_method uri".split()
 )
 #: Likewise of a request to the token endpoint.
 TOKEN_PARAMS = frozenset(
-    "grant_type code redirect_uri code_verifier refresh_token client_secret".split()
+    "grant_type code redirect_uri code_verifier refresh_token client_secret "
+    "body".split()
 )
+CREDENTIALS = frozenset(["client_id", "client_secret"])
 _FORM = "application/x-www-form-urlencoded"
 #: What of a form may be shown: everything else in it can be a secret.
 _PUBLIC = frozenset(
@@ -33,6 +36,8 @@ _PUBLIC = frozenset(
 
 #: A client authentication as Authlib's `ClientAuth` takes it.
 AuthMethod = str | Callable[..., tuple[str, dict[str, str], str]]
+#: Those that go by a name.
+AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Form:
         secrets: What must not be seen in anything that is said about this request.
     """
 
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: str = field(repr=False)
     secrets: Secrets = field(repr=False)
@@ -169,7 +174,7 @@ def read_callback(query: bytes) -> Callback:
         states=tuple(value for name, value in pairs if name == "state"),
         code=found.get("code"),
         error=clean(error, 64) or (error if error is None else "error"),
-        error_description=clean(found.get("error_description")),
+        error_description=clean(found.get("error_description")) or None,
         error_uri=uri if uri and uri.startswith(("https://", "http://")) else None,
         iss=found.get("iss"),
         problem=_callback_problem(found, repeated=len(found) < len(pairs)),
@@ -228,8 +233,10 @@ def refresh_form(
     url: str, client: Client, *, refresh_token: str, params: Mapping[str, Any]
 ) -> Form:
     """Return the request that refreshes a token (RFC 6749, section 6)."""
+    # Flask-Dance asks for the client's id and secret here; ours are sent anyway.
+    extra = {k: v for k, v in params.items() if k not in CREDENTIALS}
     body = prepare_token_request(
-        "refresh_token", **{**params, "refresh_token": refresh_token}
+        "refresh_token", **{**extra, "refresh_token": refresh_token}
     )
     return _authenticated(url, client, body)
 
@@ -253,5 +260,7 @@ def _authenticated(url: str, client: Client, body: str) -> Form:
     headers = {"Content-Type": _FORM, "Accept": "application/json"}
     url, headers, body = auth.prepare("POST", url, headers, body)
     said = {v for k, v in parse_qsl(body) if k not in _PUBLIC} | {client_secret}
-    said |= {client.client_secret or "", headers.get("Authorization", "")}
+    authorization = headers.get("Authorization", "")
+    said |= {client.client_secret or "", authorization, authorization.split(" ")[-1]}
+    said |= {quote_plus(value) for value in said}
     return Form(url, headers, body, Secrets(said - {""}))

@@ -14,14 +14,14 @@ LEEWAY = 60
 #: Lifetimes beyond this many seconds (some 300 years) are taken for nonsense.
 MAX_LIFE = 10**10
 #: The keys whose values are shown in a repr; everything else may be a secret.
-_PUBLIC = ("token_type", "scope", "expires_in", "expires_at")
+PUBLIC = ("token_type", "scope", "expires_in", "expires_at")
 
 
 class Token(dict[str, Any]):
     """A token as a JSON-able dict whose repr shows no secret."""
 
     def __repr__(self) -> str:
-        shown = (f"{k}={self[k]!r}" if k in _PUBLIC else f"{k}=***" for k in self)
+        shown = (f"{k}={self[k]!r}" if k in PUBLIC else f"{k}=***" for k in self)
         return f"<Token {' '.join(shown)}>"
 
     def __str__(self) -> str:
@@ -54,6 +54,8 @@ def seconds(value: object) -> int | None:
         negative, not finite, absurdly large.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and "_" in value:  # Python's own way to write numbers
         return None
     try:
         number = float(value)
@@ -98,6 +100,8 @@ def accept(
         TokenRequestError: It is not a token that could ever be used.
     """
     answer = Token(answer)  # masks itself, should a traceback show this frame
+    if isinstance(token_types, str):
+        token_types = (token_types,)
     if reason := _unusable(answer, token_types):
         raise TokenRequestError("invalid_response", reason)
     return with_expiry(answer, now)
@@ -108,8 +112,7 @@ def _unusable(answer: Mapping[str, Any], token_types: Collection[str]) -> str | 
     access_token = answer.get("access_token")
     if not isinstance(access_token, str) or not access_token:
         return "the answer holds no access_token"
-    # RFC 6749, appendix A.12: VSCHAR; without the space, which no header carries.
-    if not all("\x21" <= char <= "\x7e" for char in access_token):
+    if not is_visible(access_token):
         return "the access_token holds characters that no header can carry"
     token_type = answer.get("token_type", "bearer")
     if not isinstance(token_type, str) or token_type.lower() not in token_types:
@@ -117,7 +120,27 @@ def _unusable(answer: Mapping[str, Any], token_types: Collection[str]) -> str | 
     refresh_token = answer.get("refresh_token")
     if refresh_token is not None and not isinstance(refresh_token, str):
         return "the refresh_token is not a string"
+    if not is_visible((refresh_token or "").replace(" ", "")):
+        return "the refresh_token holds characters that no form can carry"
     return None
+
+
+def has_access_token(token: Mapping[str, Any]) -> bool:
+    """Say whether a token has an access token that a header can carry."""
+    access_token = token.get("access_token")
+    return (
+        isinstance(access_token, str)
+        and access_token != ""
+        and is_visible(access_token)
+    )
+
+
+def is_visible(text: str) -> bool:
+    """Say whether a string is visible ASCII (RFC 6749, appendix A: VSCHAR).
+
+    Without the space, which no header carries.
+    """
+    return all("\x21" <= char <= "\x7e" for char in text)
 
 
 def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> Token:
@@ -136,13 +159,18 @@ def complete(token: Mapping[str, Any], now: float) -> Token:
 
     Raises:
         TypeError: It is not a mapping.
-        ValueError: It has no non-empty string `access_token`.
+        ValueError: It has no `access_token` that a header can carry.
     """
-    if not isinstance(token, Mapping):
-        raise TypeError(f"a token is a dict, not {type(token).__name__}")
-    token = Token(token)  # masks itself, should a traceback show this frame
-    if not isinstance(token.get("access_token"), str) or not token["access_token"]:
-        raise ValueError("a token needs a non-empty string 'access_token'")
+    kind, is_dict = type(token).__name__, isinstance(token, Mapping)
+    # Masks itself, should a traceback show this frame.
+    token = Token(token if is_dict else {})
+    if not is_dict:
+        raise TypeError(f"a token is a dict, not {kind}")
+    if not has_access_token(token):
+        raise ValueError(
+            "a token needs a non-empty string 'access_token' of visible ASCII "
+            "characters, without the end of the line that it was read from"
+        )
     result = token.copy()
     life = seconds(result.get("expires_in"))
     if life is not None and seconds(result.get("expires_at")) is None:

@@ -20,12 +20,14 @@ def next_path(value: str | None) -> str | None:
         The path with its query and fragment, in ASCII; None for anything that a
         browser might read as another origin, as a header or as a script.
     """
-    if not value or not value.startswith("/") or value.startswith("//"):
+    if not value or not value.startswith("/"):
         return None
     # A browser reads "\" as "/" and drops tabs and line ends: none may stand here,
-    # nor hide behind one level of percent-encoding.
+    # nor hide behind one level of percent-encoding. A space is harmless here.
     for text in (value, unquote(value)):
-        if "\\" in text or any(char <= " " or char == "\x7f" for char in text):
+        if text.startswith("//") or "\\" in text:
+            return None
+        if any(char < " " or char == "\x7f" for char in text):
             return None
     try:
         path = quote(value, safe="/?#[]@!$&'()*+,;=:%~")

@@ -21,6 +21,7 @@ border:1px solid #8888;border-radius:.5rem;cursor:pointer}
 button.yes{background:#1a6b3c;border-color:#1a6b3c;color:#fff}
 code{overflow-wrap:anywhere}
 details{margin-top:1.5rem}
+label{display:block;margin-top:.5rem}
 small{opacity:.75}
 """
 
@@ -86,6 +87,15 @@ def consent_page(
     )
     title = f"{person.name}, allow {client_id}?"
     return _page(title, _lines(asked, _FORM.format(fields=fields), _NOTE))
+
+
+def home_page() -> str:
+    """Return the page of somebody who comes here by themselves."""
+    text = (
+        "This is a provider for development, with people made up. There is nothing to "
+        "do here: log in at an application that uses it, and you will be sent here."
+    )
+    return _page("DevProvider", Markup("<p>{}</p>").format(text))
 
 
 def error_page(message: str) -> str:

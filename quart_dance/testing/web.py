@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from quart import Quart, Response, request
 
+from . import pages
 from .api import api_views
 from .consent import Consent
 from .server import Message, Reply, Server
@@ -15,6 +16,7 @@ View: TypeAlias = Callable[[], Awaitable[Response]]
 
 #: Each endpoint with its methods and paths; the second paths are GitHub's.
 ROUTES: Mapping[str, tuple[str, list[str]]] = {
+    "home": ("GET", ["/"]),
     "authorize": ("GET", ["/authorize", "/login/oauth/authorize"]),
     "consent": ("POST", ["/consent"]),
     "token": ("POST", ["/token", "/login/oauth/access_token"]),
@@ -50,6 +52,9 @@ def create_app(server: Server, consent: Consent) -> Quart:
 def protocol_views(server: Server, consent: Consent) -> dict[str, View]:
     """Make the views of the OAuth endpoints and of the pages."""
 
+    async def home() -> Response:
+        return Response(pages.home_page())
+
     async def authorize() -> Response:
         return respond(consent.ask(Message("GET", request.args, request.headers)))
 
@@ -63,6 +68,7 @@ def protocol_views(server: Server, consent: Consent) -> dict[str, View]:
         return respond(server.answer_revocation(await _posted()))
 
     return {
+        "home": home,
         "authorize": authorize,
         "consent": decide,
         "token": token,

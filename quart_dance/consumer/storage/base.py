@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
+import traceback
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -13,9 +15,11 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ...errors import OAuthError, StorageError, UserRequiredError
 from ...oauth.oauth2 import clean
-from ...oauth.token import Secrets, Token
+from ...oauth.token import PUBLIC, Token
 
 T = TypeVar("T")
+_logger = logging.getLogger(__name__)
+_unfinished: set[asyncio.Future[Any]] = set()
 
 
 class Nobody(Enum):
@@ -77,7 +81,7 @@ class BaseStorage(ABC):
 
     @asynccontextmanager
     async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
-        """Hold off every other refresh of this account, in this process."""
+        """Hold off every other refresh of this account, in this event loop."""
         account = await self.account(blueprint, **who)
         async with local_lock(self, blueprint.name, account):
             yield
@@ -100,15 +104,14 @@ class BaseStorage(ABC):
         Returns:
             Whether it was.
         """
-        account = await self.account(blueprint, **who)
-        async with local_lock(self, "replace", blueprint.name, account):
+        async with turn(self, blueprint, **who):
             if await self.reread(blueprint, **who) != old:
                 return False
             if new is None:
                 await self.delete(blueprint, **who)
             else:
                 await self.set(blueprint, new, **who)
-        return True
+            return True
 
     def can_save(self) -> bool:
         """Say whether what is set here and now would be kept."""
@@ -179,6 +182,8 @@ async def finished(work: Coroutine[Any, Any, T]) -> T:
     cancelled when it is done.
     """
     task = asyncio.ensure_future(work)
+    _unfinished.add(task)  # a loop holds its tasks weakly
+    task.add_done_callback(_unfinished.discard)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
         return await asyncio.shield(task)
@@ -187,24 +192,56 @@ async def finished(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-async def saved(saving: Awaitable[T], token: Mapping[str, Any]) -> T:
-    """Wait for a storage to save a token, letting no error through that may hold it.
+@asynccontextmanager
+async def turn(
+    storage: BaseStorage, blueprint: Owner, **who: Any
+) -> AsyncIterator[None]:
+    """Write to an account one after the other, in this event loop.
+
+    It makes the default `replace` a compare-and-swap; it is never held while a
+    provider is asked.
+    """
+    account = await storage.account(blueprint, **who)
+    async with local_lock(storage, "turn", blueprint.name, account):
+        yield
+
+
+async def saved(saving: Awaitable[T], *tokens: Token) -> T:
+    """Wait for a storage, letting no error through that may hold a token.
+
+    Args:
+        saving: What the storage does.
+        tokens: The tokens that it knows.
 
     Raises:
-        StorageError: The storage failed; the message says how, without the token.
+        StorageError: The storage failed; the message says how, without a token.
         UserRequiredError: It keeps tokens for users, and nobody is known.
     """
-    token = Token(token)  # masks itself, should a traceback show this frame
     try:
         return await saving
     except (OAuthError, UserRequiredError):
         raise
     except Exception as caught:
-        secrets = Secrets(v for v in token.values() if isinstance(v, str) and v)
-        said = clean(str(caught), secrets=secrets)
-        problem = f"{type(caught).__name__}: {said}"
+        problem = type(caught).__name__
+        where = "".join(traceback.format_tb(caught.__traceback__))  # code, no values
+        # Databases repeat what they were given, and cut it short: a beginning counts.
+        if not any(secret[:8] in str(caught) for secret in _secrets(tokens)):
+            problem += f": {clean(str(caught))}"
+    _logger.error("A storage failed: %s\n%s", problem, where)
     # Outside of the handler: a database's error may hold the statement's values.
-    raise StorageError(f"the token could not be stored ({problem})")
+    raise StorageError(f"the storage failed ({problem})")
+
+
+def _secrets(value: object) -> Iterator[str]:
+    """Return the strings in a token, at any depth, that are long enough to matter."""
+    if isinstance(value, str) and len(value) >= 8:
+        yield value
+    elif isinstance(value, Mapping):
+        for key in value.keys() - PUBLIC:
+            yield from _secrets(value[key])
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _secrets(item)
 
 
 def _copy(token: Mapping[str, Any] | None) -> Token | None:

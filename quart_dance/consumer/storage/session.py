@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from quart import (
@@ -18,7 +19,7 @@ from werkzeug.http import dump_cookie
 
 from ...errors import StorageError, TokenTooLargeError
 from ...oauth.token import Token
-from .base import BaseStorage, Owner
+from .base import BaseStorage, Owner, local_lock
 
 #: What browsers accept as one cookie, name and attributes included, in bytes.
 MAX_COOKIE = 4093
@@ -67,20 +68,27 @@ class SessionStorage(BaseStorage):
         token = Token(token).copy()
         if not self.refresh_tokens:
             token.pop("refresh_token", None)
-        values = _session(blueprint)
-        if current_app.session_interface.is_null_session(values):
+        # No variable holds the session: a traceback would show the token in it.
+        if current_app.session_interface.is_null_session(_session(blueprint)):
             raise StorageError("there is no session: set app.secret_key")
         key = self._key(blueprint)
-        if (size := _cookie_size({**values, key: token})) > MAX_COOKIE:
+        if (size := _cookie_size({**_session(blueprint), key: token})) > MAX_COOKIE:
             raise TokenTooLargeError(
                 f"with this token the session cookie would have {size} bytes, and "
                 f"browsers accept {MAX_COOKIE}: use a storage on the server"
             )
-        values[key] = dict(token)
+        _session(blueprint)[key] = dict(token)
 
     async def delete(self, blueprint: Owner) -> None:
         """Take the token out of the session."""
         _session(blueprint).pop(self._key(blueprint), None)
+
+    @asynccontextmanager
+    async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
+        """Hold off other refreshes of this session, and of nobody else's."""
+        key = id(_session(blueprint)._get_current_object())
+        async with local_lock(self, blueprint.name, key):
+            yield
 
     def can_save(self) -> bool:
         """Say whether the session will still be saved: in a request, before its end."""

@@ -195,12 +195,14 @@ class SQLAlchemyStorage(BaseStorage):
         """Run some SQL on a connection, and in a transaction, of our own."""
         engine = self._engine()
 
-        async def transaction() -> T:
-            async with engine.begin() as connection:
-                return await connection.run_sync(work)
-
         try:
-            return await finished(transaction())
+            async with engine.connect() as connection:
+
+                async def transaction() -> T:
+                    async with connection.begin():
+                        return await connection.run_sync(work)
+
+                return await finished(transaction())
         except DBAPIError:
             # Perhaps an index is gone: look again the next time.
             self._indexed.pop(engine.sync_engine, None)

@@ -1,0 +1,1 @@
+"""A provider and an application that logs in there, on two ports of this machine."""

@@ -1,0 +1,52 @@
+"""The Python blocks of a Markdown file, and how they belong together.
+
+A comment stands before each block::
+
+    <!-- test: NAME -->
+    <!-- test: NAME, after OTHER -->
+
+Blocks of one name are one module. A module that comes after another one goes on where
+that one ends, with its names.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+_BLOCK = re.compile(
+    r"^(?:<!-- test: (?P<name>\w+)(?:, after (?P<base>\w+))? -->\n)?"
+    r"```(?:py|python|pycon)\b[^\n]*\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+class Page:
+    """A Markdown file with Python in it.
+
+    Attributes:
+        names: The names of its modules, in order.
+        unmarked: The blocks that have no comment.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.text = (ROOT / path).read_text("utf-8")
+        found = list(_BLOCK.finditer(self.text))
+        self.unmarked = [block["code"] for block in found if not block["name"]]
+        self.blocks: dict[str, list[str]] = {}
+        self._bases: dict[str, str | None] = {}
+        for block in found:
+            self.blocks.setdefault(block["name"], []).append(block["code"])
+            self._bases.setdefault(block["name"], block["base"])
+        self.names = [name for name in self.blocks if name]
+
+    def run(self, name: str) -> dict[str, Any]:
+        """Run a module, and those it comes after; return its names."""
+        base = self._bases[name]
+        names = self.run(base) if base else {"__name__": "app"}
+        code = "\n".join(self.blocks[name])
+        exec(compile(code, f"{self.path}#{name}", "exec"), names)
+        return names

@@ -1,0 +1,436 @@
+"""Take each check out of the library in turn, and see that a test turns red.
+
+Run it with ``python tests/mutations.py``, or with the names of some mutations. It
+works on copies in a temporary folder and exits 1 if a mutation survives.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Mutation(NamedTuple):
+    """One check, and the code without it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTATIONS = [
+    # Login and callback
+    Mutation(
+        "the state is compared",
+        "oauth/attempt.py",
+        "if attempt is None or not _equal(attempt.state, state):",
+        "if attempt is None:",
+        "oauth",
+    ),
+    Mutation(
+        "an attempt is sealed",
+        "oauth/attempt.py",
+        "data = self._fernet.decrypt_at_time(value, LIFE, int(now))",
+        "data = self._fernet.decrypt_at_time(value, 10**9, int(now))",
+        "oauth",
+    ),
+    Mutation(
+        "an attempt belongs to one blueprint",
+        "consumer/dance.py",
+        "if attempt is None or attempt.blueprint != self.name:",
+        "if attempt is None:",
+        "dance/test_attempts dance/test_callback",
+    ),
+    Mutation(
+        "a callback needs an attempt",
+        "consumer/dance.py",
+        "if not attempts:",
+        "if not attempts and not callback.code:",
+        "dance/test_callback",
+    ),
+    Mutation(
+        "a state is used once",
+        "consumer/dance.py",
+        "if visit.runtime.used_states.add(fingerprint(state), True, now):",
+        "if visit.runtime:",
+        "dance/test_callback dance/test_attempts",
+    ),
+    Mutation(
+        "five attempts at most",
+        "consumer/dance.py",
+        "surplus = sorted(found)[: max(0, len(found) + 1 - MAX_OPEN)]",
+        "surplus = sorted(found)[:0]",
+        "dance/test_attempts",
+    ),
+    Mutation(
+        "no parameter comes twice",
+        "oauth/oauth2.py",
+        "if repeated:",
+        "if False:",
+        "oauth dance/test_callback",
+    ),
+    Mutation(
+        "a code or an error, not both",
+        "oauth/oauth2.py",
+        'if "code" in found and "error" in found:',
+        "if False:",
+        "oauth dance/test_callback",
+    ),
+    Mutation(
+        "the issuer is compared",
+        "consumer/dance.py",
+        "if self.issuer and callback.iss != self.issuer:",
+        "if False:",
+        "dance/test_callback",
+    ),
+    Mutation(
+        "the account is the one that began",
+        "consumer/dance.py",
+        "if await saved(self.storage.account(self)) != attempt.account:",
+        "if False:",
+        "dance/test_callback",
+    ),
+    Mutation(
+        "a foreign login asks for a click",
+        "consumer/dance.py",
+        "if visit.cross_site and account is not None:",
+        "if False:",
+        "dance/test_callback dance/test_attempts",
+    ),
+    Mutation(
+        "PKCE is sent",
+        "consumer/dance.py",
+        "oauth2.new_code_verifier() if self.use_pkce else None",
+        "None",
+        "dance/test_callback dance/test_options",
+    ),
+    Mutation(
+        "PKCE is S256",
+        "oauth/oauth2.py",
+        "create_s256_code_challenge(code_verifier) if s256 else code_verifier",
+        "code_verifier",
+        "oauth",
+    ),
+    Mutation(
+        "a verifier is fresh",
+        "oauth/oauth2.py",
+        "return secrets.token_urlsafe(48)",
+        'return "v" * 64',
+        "oauth dance/test_isolation",
+    ),
+    Mutation(
+        "attempts are HttpOnly",
+        "consumer/oauth2.py",
+        "httponly=True,",
+        "httponly=False,",
+        "dance/test_attempts",
+    ),
+    Mutation(
+        "attempts are Secure",
+        "consumer/oauth2.py",
+        "secure=cookie.secure,",
+        "secure=False,",
+        "dance/test_attempts",
+    ),
+    Mutation(
+        "a receiver may refuse",
+        "consumer/dance.py",
+        "if not any(result is False for result in results):",
+        "if True:",
+        "dance/test_signals",
+    ),
+    Mutation(
+        "a receiver gets a copy",
+        "consumer/dance.py",
+        "self.notify(oauth_authorized, token=token.copy())",
+        "self.notify(oauth_authorized, token=token)",
+        "dance/test_signals",
+    ),
+    Mutation(
+        "answers are not cached",
+        "consumer/pages.py",
+        '"Cache-Control": "no-store",',
+        "",
+        "dance/test_secrecy",
+    ),
+    # Redirects and URLs
+    Mutation(
+        "next is no other host",
+        "oauth/urls.py",
+        'text.startswith("//") or ',
+        "",
+        "oauth dance/test_redirects",
+    ),
+    Mutation(
+        "a callback is secure",
+        "consumer/dance.py",
+        "if not is_secure(uri) and not insecure:",
+        "if False:",
+        "dance/test_redirects",
+    ),
+    Mutation(
+        "SERVER_NAME beats the Host header",
+        "consumer/oauth2.py",
+        "if host and not url_map.host_matching:",
+        "if False:",
+        "dance/test_redirects",
+    ),
+    Mutation(
+        "the token stays at its origin",
+        "consumer/http.py",
+        "not parsed.userinfo and _is_allowed(consumer, parsed, token)",
+        "not parsed.userinfo",
+        "dance/test_origins",
+    ),
+    Mutation(
+        "no user name in a URL",
+        "consumer/http.py",
+        "not parsed.userinfo and _is_allowed(consumer, parsed, token)",
+        "_is_allowed(consumer, parsed, token)",
+        "dance/test_origins",
+    ),
+    Mutation(
+        "a redirect leaves the token behind",
+        "consumer/http.py",
+        'following.headers.pop("Authorization", None)',
+        "pass",
+        "dance/test_origins dance/test_redirects",
+    ),
+    Mutation(
+        "cookies are a visitor's",
+        "consumer/http.py",
+        "cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),",
+        "",
+        "dance/test_isolation dance/test_origins dance/test_session",
+    ),
+    Mutation(
+        "provider URLs are https",
+        "consumer/options.py",
+        "if not is_secure(url):",
+        "if False:",
+        "dance/test_redirects dance/test_urls",
+    ),
+    # Token endpoint
+    Mutation(
+        "a form follows no redirect",
+        "consumer/http.py",
+        "stream=True, auth=None, follow_redirects=False)",
+        "stream=True, auth=None, follow_redirects=True)",
+        "dance/test_token_endpoint dance/test_origins dance/test_redirects",
+    ),
+    Mutation(
+        "an answer has a size",
+        "consumer/http.py",
+        "if len(raw) > MAX_ANSWER:",
+        "if False:",
+        "dance/test_token_endpoint",
+    ),
+    Mutation(
+        "a decompressed answer has a size",
+        "consumer/http.py",
+        "if len(body) > MAX_ANSWER:",
+        "if False:",
+        "dance/test_token_endpoint",
+    ),
+    Mutation(
+        "an answer has a deadline",
+        "consumer/http.py",
+        "async with asyncio.timeout(runtime.deadline):",
+        "async with asyncio.timeout(None):",
+        "dance/test_token_endpoint",
+    ),
+    Mutation(
+        "an access token is a string",
+        "oauth/token.py",
+        "if not isinstance(access_token, str) or not access_token:\n"
+        '        return "the answer',
+        'if access_token == ():\n        return "the answer',
+        "oauth",
+    ),
+    Mutation(
+        "a token is a bearer token",
+        "oauth/token.py",
+        "or token_type.lower() not in token_types:",
+        "or False:",
+        "oauth dance/test_token_endpoint",
+    ),
+    Mutation(
+        "the expiry is by our clock",
+        "oauth/token.py",
+        'result.pop("expires_at", None)',
+        "pass",
+        "oauth",
+    ),
+    Mutation(
+        "a name stands once",
+        "oauth/answer.py",
+        "if len(fields) < len(pairs):",
+        "if False:",
+        "oauth",
+    ),
+    # Tokens, refresh, storages
+    Mutation(
+        "a token expires",
+        "oauth/token.py",
+        "return now >= end - leeway",
+        "return False",
+        "oauth",
+    ),
+    Mutation(
+        "a refresh keeps what is not said",
+        "oauth/token.py",
+        "return Token({**kept, **said}).copy()",
+        "return Token(said).copy()",
+        "oauth",
+    ),
+    Mutation(
+        "one flight for all",
+        "consumer/refresh.py",
+        "    if flight is None:\n",
+        "    if True:\n",
+        "dance/test_flights dance/test_isolation",
+    ),
+    Mutation(
+        "a flight is shielded",
+        "consumer/refresh.py",
+        "await asyncio.shield(flight)",
+        "await flight",
+        "dance/test_cancellation",
+    ),
+    Mutation(
+        "a flight is remembered",
+        "consumer/refresh.py",
+        "runtime.refreshed.put(_identity(old), new, runtime.clock())",
+        "pass",
+        "dance/test_flights",
+    ),
+    Mutation(
+        "what cannot be saved is not spent",
+        "consumer/refresh.py",
+        "if not consumer.storage.can_save():",
+        "if False:",
+        "dance/test_flights dance/test_refresh dance/test_session_storage",
+    ),
+    Mutation(
+        "a replacement compares",
+        "consumer/storage/base.py",
+        "if await self.reread(blueprint, **who) != old:",
+        "if False:",
+        "dance/test_storages dance/test_flights dance/test_refresh",
+    ),
+    Mutation(
+        "only invalid_grant ends a token",
+        "consumer/refresh.py",
+        "if error.error in _DEAD:",
+        "if True:",
+        "dance/test_refresh",
+    ),
+    Mutation(
+        "a session cookie has a size",
+        "consumer/storage/session.py",
+        "> MAX_COOKIE:",
+        "> 10**9:",
+        "dance/test_storages dance/test_session_storage",
+    ),
+    Mutation(
+        "accounts are named",
+        "consumer/base.py",
+        "if (user is not None) + (user_id is not None) + anonymous != 1:",
+        "if False:",
+        "dance/test_session_for",
+    ),
+    # Secrecy, and the forgotten await
+    Mutation(
+        "the HTTP library does not log",
+        "consumer/http.py",
+        "return not _ours.get()",
+        "return True",
+        "dance/test_secrecy",
+    ),
+    Mutation(
+        "a token masks itself",
+        "oauth/token.py",
+        "return f\"<Token {' '.join(shown)}>\"",
+        "return dict.__repr__(self)",
+        "oauth dance/test_secrecy",
+    ),
+    Mutation(
+        "a storage's error is cleaned",
+        "consumer/storage/base.py",
+        "if not any(secret[:8] in str(caught) for secret in _secrets(tokens)):",
+        "if True:",
+        "dance/test_signals dance/test_secrecy dance/test_storing_fails",
+    ),
+    Mutation(
+        "an awaitable has no truth",
+        "consumer/pending.py",
+        "__bool__ = __len__ = __iter__ = _forgotten",
+        "__iter__ = _forgotten",
+        "dance/test_awaitables",
+    ),
+    Mutation(
+        "a token is not assigned",
+        "consumer/base.py",
+        'raise TypeError("write `await blueprint.set_token(token)`")',
+        "pass",
+        "dance/test_awaitables",
+    ),
+]
+
+
+def survives(mutation: Mutation) -> bool:
+    """Apply a mutation to a copy of the tree and say whether the tests stay green."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("quart_dance", "tests"):
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, copy / name, ignore=ignore)
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        if mutation.old:
+            path = copy / "quart_dance" / mutation.file
+            text = path.read_text()
+            if text.count(mutation.old) != 1:
+                sys.exit(f"{mutation.name}: not in {mutation.file}: {mutation.old}")
+            path.write_text(text.replace(mutation.old, mutation.new))
+        tests = [
+            str(found.relative_to(copy))
+            for pattern in mutation.tests.split()
+            for found in sorted((copy / "tests").glob(f"{pattern}*"))
+        ]
+        command = [sys.executable, "-m", "pytest", "-xq", "-p", "no:cacheprovider"]
+        environment = {**os.environ, "PYTHONPATH": folder}
+        run = subprocess.run(
+            [*command, *tests], cwd=copy, env=environment, capture_output=True
+        )
+        if run.returncode not in (0, 1):
+            sys.exit(f"{mutation.name}: pytest failed\n{run.stdout.decode()[-2000:]}")
+        return run.returncode == 0
+
+
+def main(names: list[str]) -> int:
+    """Run all mutations, or those named, and return the exit status."""
+    chosen = [m for m in MUTATIONS if not names or m.name in names]
+    tests = " ".join(sorted({test for m in chosen for test in m.tests.split()}))
+    if not survives(Mutation("nothing", "errors.py", "", "", tests)):
+        sys.exit("the tests are red as they are: first make them green")
+    survivors = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for mutation, alive in zip(chosen, pool.map(survives, chosen), strict=True):
+            survivors += alive
+            print(f"{'SURVIVES' if alive else 'killed  '}  {mutation.name}", flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} mutations killed")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

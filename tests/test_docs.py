@@ -1,0 +1,211 @@
+"""The documentation: its tables are complete, and its Python blocks run."""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from blocks import ROOT, Page
+from support import Visitor, query
+
+from quart_dance import errors
+from quart_dance.consumer import signals
+from quart_dance.consumer.options import BlueprintOptions, Consumer, OAuth2Options
+
+PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+TABLES = runpy.run_path(str(ROOT / "docs" / "tables.py"))
+
+
+def rows(name: str) -> dict[str, list[str]]:
+    """Return the rows of a table, by what stands in the first column."""
+    lines = TABLES["all_tables"]()[name].splitlines()[2:]
+    cells = [line.strip("| ").split(" | ") for line in lines]
+    return {
+        row[0].rpartition("~quart_dance.errors.")[2].strip("`"): row for row in cells
+    }
+
+
+def is_error(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Exception)
+
+
+def test_options_are_complete():
+    """Every option that a constructor takes is in one of the tables, described."""
+    own, quart = rows("options"), rows("blueprint_options")
+    assert sorted(own) == Consumer.option_names()
+    taken = set(OAuth2Options.__annotations__) | set(BlueprintOptions.__annotations__)
+    assert set(own) | set(quart) == taken | {"client_id", "client_secret"}
+    assert not set(own) & set(quart)
+    assert all(len(row) == 3 and "…" not in row[2] for row in own.values())
+    assert all(len(row) == 3 and "…" not in row[2] for row in quart.values())
+    assert own["use_pkce"][1:] == [
+        "`bool`",
+        "Whether to use PKCE (RFC 7636). Default: `True`.",
+    ]
+
+
+def test_errors_are_complete():
+    """Every error is in the table, with its status, and in the tree."""
+    public = [name for name, value in vars(errors).items() if is_error(value)]
+    found = rows("errors")
+    assert list(found) == public
+    assert found["AccessDenied"][2] == "400"
+    tree = TABLES["all_tables"]()["error_tree"]
+    assert [name for name in public if name not in tree] == []
+
+
+def test_signals_are_complete():
+    """Every signal is in the table, with what its receivers get."""
+    found = rows("signals")
+    assert list(found) == [name for name in vars(signals) if name.startswith("oauth_")]
+    assert found["oauth_login_failed"][1] == "`(blueprint, exception=)`"
+
+
+@pytest.mark.parametrize(
+    ("table", "first"),
+    [
+        ("limits", "Seconds that a login may take."),
+        ("presets", "quart_dance.contrib.github"),
+        ("faults", "SERVER_ERROR"),
+        ("fault_choices", "wrong-state"),
+    ],
+)
+def test_other_tables(table, first):
+    """The other tables have rows, none of them with an empty cell."""
+    found = rows(table)
+    assert first in found
+    assert all(cell.strip("` ") for row in found.values() for cell in row)
+
+
+def test_every_table_is_shown():
+    """Every table that is made is on a page, and every page's table is made."""
+    text = "".join(Page(f"docs/{name}").text for name in PAGES)
+    made = TABLES["all_tables"]()
+    assert [name for name in made if f"{{{{ {name} }}}}" not in text] == []
+    assert text.count("{{ ") == len(made)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_is_tested(page):
+    """Every Python block has a comment that names it, and a test of that name."""
+    found = Page(f"docs/{page}")
+    assert found.unmarked == []
+    tests = [name for name in globals() if name.startswith("test_block_")]
+    assert [n for n in found.names if f"test_block_{page[:-3]}_{n}" not in tests] == []
+
+
+@pytest.fixture
+def read(dev_provider) -> Callable[[str, str], SimpleNamespace]:
+    """Run a module of a page; its application then talks to the provider."""
+
+    def run(page: str, name: str) -> SimpleNamespace:
+        module = SimpleNamespace(**Page(f"docs/{page}.md").run(name))
+        if app := getattr(module, "app", None):
+            app.config["GITHUB_OAUTH_CLIENT_ID"] = "dev-client-id"
+            app.config["GITHUB_OAUTH_CLIENT_SECRET"] = "dev-client-secret"
+            dev_provider.install(app)
+        return module
+
+    return run
+
+
+async def test_block_quickstart_guarded(read, dev_provider):
+    """Who has no token is sent to the login and returns to where they were going."""
+    visitor = Visitor(read("quickstart", "guarded").app)
+    begin = (await visitor.get("/repos")).location
+    response = await visitor.login(dev_provider, path=begin)
+    assert response.location == "/repos"
+    repos = await (await visitor.get("/repos")).get_json()
+    assert repos == ["alice/hello-world", "alice/dotfiles"]
+    response = await Visitor(visitor.client.app).get("/repos", method="HEAD")
+    assert response.status_code == 401
+
+
+async def test_block_login_proxy(read):
+    """R3: what the proxy says counts for the redirect URI."""
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "app.example.com"}
+    client = read("login", "proxy").app.test_client()
+    response = await client.get("/login/github", headers=headers)
+    uri = "https://app.example.com/login/github/authorized"
+    assert query(response.location)["redirect_uri"] == uri
+
+
+async def test_block_configuration_from_config(read, dev_provider):
+    """A blueprint of one's own reads the app config under keys of one's own."""
+    module = read("configuration", "from_config")
+    visitor = Visitor(module.app)
+    response = await visitor.login(dev_provider, path="/login/example")
+    assert response.location == "/"
+    assert dev_provider.count("token") == 1
+
+
+def with_storage(read: Any, name: str) -> tuple[SimpleNamespace, SimpleNamespace]:
+    """Return the application of one page with a storage of another."""
+    module, page = read("signals", "signup"), read("storages", name)
+    storage = page.VaultStorage if name == "shared" else page.UserStorage
+    module.blueprint.storage = storage
+
+    @module.app.get("/me")
+    async def me() -> Any:
+        return (await module.blueprint.session.get("/user")).json()["login"]
+
+    return module, page
+
+
+async def test_block_storages_shared(read, dev_provider):
+    """Three coroutines keep one token for everybody."""
+    module, page = with_storage(read, "shared")
+    await Visitor(module.app).login(dev_provider, path="/login/github")
+    assert list(page.vault) == ["github"]
+    response = await Visitor(module.app).get("/me")
+    assert await response.get_data(as_text=True) == "alice"
+
+
+async def test_block_storages_accounts(read, dev_provider):
+    """A storage with accounts keeps tokens apart, and a job can name one."""
+    module, page = with_storage(read, "accounts")
+    for person in ("alice", "bob"):
+        visitor = Visitor(module.app)
+        await visitor.login(dev_provider, person=person, path="/login/github")
+        response = await visitor.get("/me")
+        assert await response.get_data(as_text=True) == person
+    assert list(page.tokens) == [("github", "1"), ("github", "2")]
+    github = module.blueprint.session_for(user_id=2, app=module.app)
+    assert (await github.get("/user")).json()["login"] == "bob"
+
+
+async def test_block_errors_handler(read):
+    """The application's own handler wins."""
+    response = await Visitor(read("errors", "handler").app).get("/")
+    assert response.status_code == 401
+    assert await response.get_data(as_text=True) == "Please log in with github."
+
+
+async def test_block_signals_signup(read, dev_provider):
+    """The receiver logs the visitor in before the token is stored."""
+    module = read("signals", "signup")
+    visitor = Visitor(module.app)
+    await visitor.login(dev_provider, person="bob", path="/login/github")
+    async with visitor.client.session_transaction() as session:
+        assert session["user_id"] == 2
+        assert session["github_oauth_token"]["token_type"] == "Bearer"
+
+
+def test_block_testing_fixture(tmp_path):
+    """The page's own tests pass."""
+    for code in Page("docs/testing.md").blocks["fixture"]:
+        name = code.partition("\n")[0].removeprefix("# ")
+        (tmp_path / name).write_text(code, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir=."],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert " 3 passed" in done.stdout, done.stdout + done.stderr
