@@ -250,7 +250,9 @@ class Consumer(ABC):
         try:
             token = await read(self, **who)
         except UserRequiredError:
-            return None
+            if who:
+                raise
+            return None  # a visitor who is nobody has no token
         if token is None:
             return None
         # Masks itself, should a traceback show this frame.
