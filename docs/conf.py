@@ -41,7 +41,13 @@ napoleon_use_rtype = False
 nitpicky = True
 # What is documented elsewhere, and what is ours but not to be used by name.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(asyncio|blinker|collections|contextlib|ssl|typing|types)\b.*"),
-    (r"py:.*", r"(authlib|flask|httpx2|hypercorn|quart|werkzeug)\..*"),
-    (r"py:.*", r"(?:quart_dance\..*\.)?(Consumer|Owner|Who|Quart|P|R|T_co)"),
+    (
+        r"py:.*",
+        r"(asyncio|blinker|collections|contextlib|datetime|os|ssl|typing|types)\b.*",
+    ),
+    (
+        r"py:.*",
+        r"(authlib|flask|httpx2|hypercorn|pytest|quart|sqlalchemy|werkzeug)\..*",
+    ),
+    (r"py:.*", r"(?:quart_dance\..*\.)?(Consumer|Owner|Session|Who|Quart|P|R|T_co)"),
 ]

@@ -16,13 +16,13 @@ from quart_dance import errors
 from quart_dance.consumer import http, signals
 from quart_dance.consumer.options import BlueprintOptions, Consumer, OAuth2Options
 from quart_dance.consumer.runtime import Runtime
-from quart_dance.consumer.storage import session
-from quart_dance.contrib import github
+from quart_dance.consumer.storage import cache, session
+from quart_dance.contrib import github, google
 from quart_dance.oauth import attempt, token, urls
 from quart_dance.testing import faults
 
 #: The presets, in the order of the table.
-PRESETS = [github]
+PRESETS = [github, google]
 #: The numbers that a reader may want to know, by where they are defined.
 LIMITS: list[tuple[ModuleType, str]] = [
     (attempt, "LIFE"),
@@ -31,6 +31,8 @@ LIMITS: list[tuple[ModuleType, str]] = [
     (http, "MAX_ANSWER"),
     (token, "LEEWAY"),
     (session, "MAX_COOKIE"),
+    (cache, "DEADLINE"),
+    (cache, "MARKER_TTL"),
 ]
 
 
@@ -46,6 +48,7 @@ def all_tables() -> dict[str, str]:
         "presets": presets(),
         "faults": fault_table(),
         "fault_choices": fault_choices(),
+        "absence": str(cache.MARKER_TTL),
         "cookie_limit": str(session.MAX_COOKIE),
         "leeway": str(token.LEEWAY),
     }
@@ -118,7 +121,7 @@ def limits() -> str:
     found = [(comments(module)[n], getattr(module, n)) for module, n in LIMITS]
     runtime = Runtime()
     found += [(attributes(Runtime)["deadline"], runtime.deadline)]
-    rows = [(text, f"{value:,.0f}".replace(",", "\u202f")) for text, value in found]
+    rows = [(text, f"{value:,.10g}".replace(",", "\u202f")) for text, value in found]
     return table(("limit", "value"), rows)
 
 

@@ -2,7 +2,7 @@
 
 Nothing needs to be registered: the providers, North and South, run in this process::
 
-    pip install quart_dance quart-auth "sqlalchemy[asyncio]" aiosqlite
+    pip install "quart_dance[sqla]" quart-auth
     python examples/many_users.py
 
 and open http://127.0.0.1:5000 in a browser.

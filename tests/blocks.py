@@ -48,5 +48,6 @@ class Page:
         base = self._bases[name]
         names = self.run(base) if base else {"__name__": "app"}
         code = "\n".join(self.blocks[name])
-        exec(compile(code, f"{self.path}#{name}", "exec"), names)
+        code = compile(code, f"{self.path}#{name}", "exec", dont_inherit=True)
+        exec(code, names)
         return names

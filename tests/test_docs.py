@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from blocks import ROOT, Page
+from quart import Quart
+from quart_auth import AuthUser, QuartAuth, login_user
 from support import Visitor, query
 
 from quart_dance import errors
 from quart_dance.consumer import signals
 from quart_dance.consumer.options import BlueprintOptions, Consumer, OAuth2Options
+from quart_dance.consumer.storage import NOBODY
+from quart_dance.consumer.storage.sqla import SQLAlchemyStorage
+from quart_dance.errors import UserRequiredError
+from quart_dance.testing.contract import AccountsContract, StorageContract
 
 PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
 TABLES = runpy.run_path(str(ROOT / "docs" / "tables.py"))
@@ -70,7 +78,9 @@ def test_signals_are_complete():
     ("table", "first"),
     [
         ("limits", "Seconds that a login may take."),
+        ("limits", "Seconds that a cache may take; after that the database answers."),
         ("presets", "quart_dance.contrib.github"),
+        ("presets", "quart_dance.contrib.google"),
         ("faults", "SERVER_ERROR"),
         ("fault_choices", "wrong-state"),
     ],
@@ -179,6 +189,94 @@ async def test_block_storages_accounts(read, dev_provider):
     assert (await github.get("/user")).json()["login"] == "bob"
 
 
+class TestVaultStorage(StorageContract):
+    """The page's storage of one token keeps what a storage promises."""
+
+    @pytest.fixture
+    def storage(self):
+        return Page("docs/storages.md").run("shared")["VaultStorage"]()
+
+
+class TestUserStorage(AccountsContract):
+    """The page's storage of users' tokens does so, too."""
+
+    @pytest.fixture
+    def storage(self):
+        return Page("docs/storages.md").run("accounts")["UserStorage"]()
+
+
+async def tables(storage: Any, metadata: Any) -> None:
+    """Make the tables of a page, in the database of its storage."""
+    engine = storage.session.kw["bind"]
+    async with engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+
+
+@pytest.fixture
+def in_folder(monkeypatch, tmp_path):
+    """Work in a folder of the test's own: the pages name their files there."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+async def test_block_storages_shared_table(read, dev_provider, in_folder):
+    """Without users all visitors share the token in the table."""
+    module, page = read("signals", "signup"), read("storages", "shared_table")
+    module.blueprint.storage = page.storage
+    await tables(page.storage, page.Base.metadata)
+    await Visitor(module.app).login(dev_provider, path="/login/github")
+    github = module.blueprint.session_for(user_id=NOBODY, app=module.app)
+    assert (await github.get("/user")).json()["login"] == "alice"
+    await page.engine.dispose()
+
+
+async def test_block_storages_user_table(read, in_folder):
+    """Each user has a token of their own in the table."""
+    await tokens_of_users(read("storages", "user_table"))
+
+
+async def test_block_storages_cached_table(read, in_folder):
+    """With a cache in front it is the same."""
+    page = read("storages", "cached_table")
+    assert page.storage.cache is not None
+    await tokens_of_users(page)
+
+
+async def tokens_of_users(page: SimpleNamespace) -> None:
+    """See that each user has a token, by id and when logged in, and nobody has one."""
+    assert isinstance(page.storage, SQLAlchemyStorage)
+    await tables(page.storage, page.Base.metadata)
+    async with page.async_session.begin() as session:
+        session.add_all([page.User(id=1), page.User(id=2)])
+    one = SimpleNamespace(name="github")
+    await page.storage.set(one, {"access_token": "alice's"}, user_id="1")
+    await page.storage.set(one, {"access_token": "bob's"}, user_id=2)
+    for user_id, token in ((1, "alice's"), ("2", "bob's")):
+        got = await page.storage.get(one, user_id=user_id)
+        assert got == {"access_token": token}
+    app = Quart(__name__)
+    app.secret_key = "the secret key of the tests"
+    QuartAuth(app)
+    async with app.test_request_context("/"):
+        with pytest.raises(UserRequiredError):
+            await page.storage.get(one)
+        login_user(AuthUser("2"))
+        assert await page.storage.get(one) == {"access_token": "bob's"}
+    await page.engine.dispose()
+
+
+async def test_block_storages_files(read, dev_provider, in_folder):
+    """Each user's token is a file, and a job can name one."""
+    module, page = read("signals", "signup"), read("storages", "files")
+    module.blueprint.storage = page.storage
+    for person in ("alice", "bob"):
+        await Visitor(module.app).login(dev_provider, person, "/login/github")
+    github = module.blueprint.session_for(user_id=2, app=module.app)
+    assert (await github.get("/user")).json()["login"] == "bob"
+    files = sorted(path.name for path in in_folder.glob("tokens/github/*"))
+    assert files == ["1.json", "2.json"]
+
+
 async def test_block_errors_handler(read):
     """The application's own handler wins."""
     response = await Visitor(read("errors", "handler").app).get("/")
@@ -198,14 +296,27 @@ async def test_block_signals_signup(read, dev_provider):
 
 def test_block_testing_fixture(tmp_path):
     """The page's own tests pass."""
-    for code in Page("docs/testing.md").blocks["fixture"]:
-        name = code.partition("\n")[0].removeprefix("# ")
-        (tmp_path / name).write_text(code, "utf-8")
-    done = subprocess.run(
+    done = run_pytest("fixture", tmp_path)
+    assert " 3 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_block_testing_contract(tmp_path):
+    """The contract is run, and the storage of the page passes it."""
+    done = run_pytest("contract", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
+def run_pytest(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Write the files of a module of the testing page, and run them."""
+    for code in Page("docs/testing.md").blocks[name]:
+        file = code.partition("\n")[0].removeprefix("# ")
+        (folder / file).write_text(code, "utf-8")
+    return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir=."],
-        cwd=tmp_path,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert " 3 passed" in done.stdout, done.stdout + done.stderr

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from blocks import ROOT, Page
+from quart_auth import AuthUser, login_user
 from support import Visitor, make_app, query
 
 from quart_dance.consumer.runtime import runtime
@@ -23,8 +26,9 @@ FIXED = "https://app.example.com/login/github/authorized"
 
 
 @pytest.fixture
-def read(monkeypatch, dev_provider):
+def read(monkeypatch, tmp_path, dev_provider):
     """Run a module of the README; its application then talks to the provider."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SECRET_KEY", "the secret key of the tests")
     monkeypatch.setenv("GITHUB_OAUTH_CLIENT_ID", "dev-client-id")
     monkeypatch.setenv("GITHUB_OAUTH_CLIENT_SECRET", "dev-client-secret")
@@ -36,6 +40,31 @@ def read(monkeypatch, dev_provider):
         return SimpleNamespace(**names)
 
     return run
+
+
+CONTRACT = """
+import pytest
+from quart_dance.testing.contract import {contract}
+
+
+class TestStorage({contract}):
+    @pytest.fixture
+    def storage(self):
+        tokens.clear()
+        return {storage}()
+"""
+
+
+def run_pytest(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the tests in a folder as somebody else would who has installed us."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir=."],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 async def text(visitor: Visitor, path: str = "/", **kwargs: Any) -> str:
@@ -134,6 +163,108 @@ async def test_block_accounts(read, dev_provider):
         assert (await named.get("/user")).json()["login"] == "bob"
 
 
+async def shared_token(module: SimpleNamespace, dev_provider: Any) -> None:
+    """See that what one visitor's login brings is there for the next one."""
+    async with module.app.test_app():
+        await Visitor(module.app).login(dev_provider, path=LOGIN)
+        assert await text(Visitor(module.app)) == "You are @alice"
+
+
+async def test_block_shared_table(read, dev_provider):
+    """Without users all visitors share the token in the table."""
+    await shared_token(read("shared_table"), dev_provider)
+
+
+async def test_block_older(read, dev_provider):
+    """The older names name the same storage."""
+    module = read("older")
+    assert module.blueprint.storage is module.blueprint.backend
+    await shared_token(module, dev_provider)
+
+
+async def tokens_of_users(module: SimpleNamespace, dev_provider: Any) -> None:
+    """See that each user of Quart-Auth has a token, and nobody has one."""
+    app, engine = module.app, module.engine
+
+    @app.get("/in/<user_id>")
+    async def log_in(user_id: str) -> Any:
+        login_user(AuthUser(user_id))
+        return ""
+
+    async with engine.begin() as connection:
+        await connection.run_sync(module.Base.metadata.create_all)
+    async with module.async_session.begin() as session:
+        session.add_all([module.User(id=1), module.User(id=2)])
+    visitors = {"1": ("alice", Visitor(app)), "2": ("bob", Visitor(app))}
+    async with app.test_app():
+        for user_id, (person, visitor) in visitors.items():
+            await visitor.get(f"/in/{user_id}")
+            await visitor.login(dev_provider, person, LOGIN)
+        for person, visitor in visitors.values():
+            assert await text(visitor) == f"You are @{person}"
+        stranger = Visitor(app)
+        assert (await stranger.get("/")).location == LOGIN
+        assert (await stranger.login(dev_provider, path=LOGIN)).status_code == 500
+    await engine.dispose()
+
+
+async def test_block_user_table(read, dev_provider):
+    """Each user of Quart-Auth has a token of their own; a stranger gets an error."""
+    await tokens_of_users(read("user_table"), dev_provider)
+
+
+async def test_block_cached_table(read, dev_provider):
+    """With a cache in front it is the same."""
+    await tokens_of_users(read("cached_table"), dev_provider)
+
+
+async def test_block_files(read, dev_provider, tmp_path):
+    """Each user's token is a file of their own."""
+    app = read("files").app
+    for person in ("alice", "bob"):
+        visitor = Visitor(app)
+        await visitor.login(dev_provider, person, LOGIN)
+        assert await text(visitor) == f"You are @{person}"
+    files = (tmp_path / "tokens").rglob("*.json")
+    assert sorted(f.relative_to(tmp_path).as_posix() for f in files) == [
+        "tokens/github/1.json",
+        "tokens/github/2.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "contract", "storage"),
+    [
+        (["quickstart", "storage", "contract"], "", ""),
+        (["quickstart", "signup", "accounts"], "AccountsContract", "UserStorage"),
+    ],
+    ids=["storage", "accounts"],
+)
+def test_block_contract(tmp_path, monkeypatch, names, contract, storage):
+    """The README's storages keep what a storage promises."""
+    monkeypatch.setenv("SECRET_KEY", "the secret key of the tests")
+    monkeypatch.setenv("GITHUB_OAUTH_CLIENT_ID", "dev-client-id")
+    monkeypatch.setenv("GITHUB_OAUTH_CLIENT_SECRET", "dev-client-secret")
+    blocks = [README.blocks[name][0] for name in names]
+    if contract:
+        blocks.append(CONTRACT.format(contract=contract, storage=storage))
+    (tmp_path / "test_storage.py").write_text("\n".join(blocks), "utf-8")
+    done = run_pytest(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
+async def test_block_google(read, dev_provider):
+    """The visitor is sent to Google, with what a refresh token asks for."""
+    visitor = Visitor(read("google").app)
+    begin = (await visitor.get("/")).location
+    assert begin == "/login/google?next=/"
+    location = (await visitor.get(begin)).location
+    assert location.startswith("https://accounts.google.com/o/oauth2/v2/auth?")
+    asked = query(location)
+    assert (asked["access_type"], asked["prompt"]) == ("offline", "consent")
+
+
 async def test_block_background(read, dev_provider):
     """A background job names the account, with and without a context."""
     module = read("background")
@@ -191,13 +322,7 @@ def test_block_testing(tmp_path, monkeypatch):
     for code in files:
         name = code.partition("\n")[0].removeprefix("# ")
         (tmp_path / name).write_text(code, "utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir=."],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_pytest(tmp_path)
     assert " 2 passed" in done.stdout, done.stdout + done.stderr
 
 
