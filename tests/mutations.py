@@ -179,13 +179,6 @@ MUTATIONS = [
         "dance/test_redirects",
     ),
     Mutation(
-        "SERVER_NAME beats the Host header",
-        "consumer/oauth2.py",
-        "if host and not url_map.host_matching:",
-        "if False:",
-        "dance/test_redirects",
-    ),
-    Mutation(
         "the token stays at its origin",
         "consumer/http.py",
         "not parsed.userinfo and _is_allowed(consumer, parsed, token)",
