@@ -181,16 +181,16 @@ MUTATIONS = [
     Mutation(
         "the token stays at its origin",
         "consumer/http.py",
-        "not parsed.userinfo and _is_allowed(consumer, parsed, token)",
-        "not parsed.userinfo",
+        "if token is None or _is_allowed(consumer, parsed, token):",
+        "if True:",
         "dance/test_origins",
     ),
     Mutation(
         "no user name in a URL",
-        "consumer/http.py",
-        "not parsed.userinfo and _is_allowed(consumer, parsed, token)",
-        "_is_allowed(consumer, parsed, token)",
-        "dance/test_origins",
+        "oauth/urls.py",
+        'or "@" in parts.netloc',
+        "",
+        "oauth",
     ),
     Mutation(
         "a redirect leaves the token behind",
@@ -231,8 +231,8 @@ MUTATIONS = [
     Mutation(
         "a decompressed answer has a size",
         "consumer/http.py",
-        "if len(body) > MAX_ANSWER:",
-        "if False:",
+        "stream.decompress(raw, MAX_ANSWER + 1)",
+        "stream.decompress(raw)",
         "dance/test_token_endpoint",
     ),
     Mutation(
@@ -504,7 +504,7 @@ MUTATIONS = [
     Mutation(
         "a compressed answer has an end",
         "consumer/http.py",
-        "if not stream.eof:",
+        "if not stream.eof or len(body) > MAX_ANSWER:",
         "if False:",
         "dance/test_refusals",
     ),
