@@ -185,7 +185,7 @@ class BaseOAuthConsumerBlueprint(Consumer, Blueprint):
 
         Raises:
             TypeError: It is not a dict, or holds what JSON cannot express.
-            ValueError: It has no `access_token`.
+            ValueError: It has no `access_token` that a header can carry.
             StorageError: The storage failed, or cannot save here and now.
         """
         try:

@@ -96,6 +96,17 @@ class OAuth2Session:
             except (NotAuthorizedError, TokenExpiredError):
                 return None
 
+    async def require(self) -> None:
+        """Do nothing if authorized.
+
+        Raises:
+            NotAuthorizedError: Otherwise.
+        """
+        async with self._context():
+            if not await self.authorized:
+                error = NotAuthorizedError(f"not logged in with {self.blueprint.name}")
+                raise self.blueprint.about(error)
+
     async def _load(self) -> Token | None:
         if self.arrived is not None:
             return self.arrived.copy()
@@ -276,7 +287,8 @@ class OAuth2Session:
             try:
                 yield
             except (NotAuthorizedError, TokenExpiredError) as error:
-                error.blueprint = None  # the visitor's own login would not help
+                if self._who:  # the visitor's own login would not help
+                    error.blueprint = None
                 raise
 
     async def get(self, url: str, **kwargs: Any) -> Response:
@@ -323,9 +335,7 @@ def _guard(
     @functools.wraps(view)
     async def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
         here = session()
-        if not await here.authorized:
-            name = here.blueprint.name
-            raise here.blueprint.about(NotAuthorizedError(f"not logged in with {name}"))
+        await here.require()
         return await current_app.ensure_async(view)(*args, **kwargs)
 
     return guarded

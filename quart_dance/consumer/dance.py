@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from werkzeug.sansio.response import Response as AnyResponse
 
@@ -77,7 +77,7 @@ class OAuth2Dance(Consumer):
             error: Exception = caught
         else:
             return await self._begin(visit, account)
-        return await self._failed(error, visit.login_url)
+        return await self._failed(error, visit.login_with(next_path(visit.next)))
 
     async def _begin(self, visit: Visit, account: str | None) -> Reply:
         if visit.cross_site and account is not None:
@@ -161,8 +161,7 @@ class OAuth2Dance(Consumer):
         else:
             return self._forget(visit, callback, attempts, reply)
         wanted = next((a.next for a in attempts if a.next), None)
-        again = f"?{urlencode({'next': wanted})}" if wanted else ""
-        reply = await self._failed(error, visit.login_url + again)
+        reply = await self._failed(error, visit.login_with(wanted))
         return self._forget(visit, callback, attempts, reply)
 
     def _claim(self, visit: Visit, callback: oauth2.Callback) -> list[Attempt]:

@@ -16,6 +16,7 @@ from quart import (
     url_for,
 )
 from quart.typing import ResponseReturnValue
+from werkzeug.routing import BuildError
 
 from ..errors import (
     NotAuthorizedError,
@@ -85,11 +86,11 @@ async def handle_oauth_error(error: OAuthError) -> ResponseReturnValue:
 
 def _not_authorized(error: OAuthError) -> ResponseReturnValue:
     consumer = error.blueprint
-    if consumer is None:  # another account's token: no login of this visitor helps
-        return jsonify(error="not_authorized"), 401
-    login_url = _login_url(consumer)
-    if _asks_for_json():
-        return jsonify(error="not_authorized", login_url=login_url), 401
+    # Without one, or for another account's token, no login of this visitor helps.
+    login_url = consumer and _login_url(consumer)
+    if _asks_for_json() or not login_url:
+        answer = jsonify(error="not_authorized", login_url=login_url)
+        return answer, 401, {"Cache-Control": "no-store"}
     if request.method == "GET":
         return "", 302, {"Location": login_url, "Cache-Control": "no-store"}
     return pages.not_authorized(consumer.name, login_url), 401, dict(pages.HEADERS)
@@ -104,13 +105,16 @@ def _provider_failed(error: OAuthError) -> ResponseReturnValue:
     return page, 502, dict(pages.HEADERS)
 
 
-def _login_url(consumer: Consumer) -> str:
+def _login_url(consumer: Consumer) -> str | None:
     endpoint = f"{registered_name(consumer)}.login"
     # A prefix may have variables: the view that needs the token has them too.
     [rule, *_] = current_app.url_map.iter_rules(endpoint)
     given = request.view_args or {}
     values = {name: given[name] for name in rule.arguments if name in given}
-    return url_for(endpoint, next=_here(), **values)
+    try:
+        return url_for(endpoint, next=_here(), **values)
+    except BuildError:  # a variable that this view has not
+        return None
 
 
 def _asks_for_json() -> bool:

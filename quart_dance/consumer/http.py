@@ -165,10 +165,8 @@ def _decompress(raw: bytes, headers: dict[str, str]) -> bytes:
         raise zlib.error(f"unknown encoding {encoding[:20]!r}")
     stream = zlib.decompressobj(wbits=47)
     body = stream.decompress(raw, MAX_ANSWER + 1)
-    if len(body) > MAX_ANSWER:
-        raise _TooLarge
-    if not stream.eof:
-        raise zlib.error("the end is missing")
+    if not stream.eof or len(body) > MAX_ANSWER:
+        raise zlib.error("it is too large, or its end is missing")
     return body
 
 
@@ -196,7 +194,7 @@ def target(consumer: Consumer, url: str, token: Token | None) -> URL:
             raise consumer.about(ForeignOriginError(problem))
         path = base.raw_path.rstrip(b"/") + b"/" + parsed.raw_path.lstrip(b"/")
         return base.copy_with(raw_path=path)
-    if token is None or (not parsed.userinfo and _is_allowed(consumer, parsed, token)):
+    if token is None or _is_allowed(consumer, parsed, token):
         return parsed
     problem = (
         f"the token of {consumer.name!r} is not sent to {parsed.scheme}://{parsed.host}"

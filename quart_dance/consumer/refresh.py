@@ -55,7 +55,7 @@ async def refreshed(
                 "be saved here: a session is saved with the response to a request"
             )
         )
-    account = await consumer.storage.account(consumer, **who)
+    account = await saved(consumer.storage.account(consumer, **who))
     # Without accounts a token is its holder's: two visitors never share a flight.
     key = (consumer, _identity(old) if account is None else account, account is None)
     new: Token | None = None

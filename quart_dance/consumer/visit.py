@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from werkzeug.sansio.response import Response as AnyResponse
 
@@ -52,6 +52,10 @@ class Visit:
                 "string that stays the same, such as that of secrets.token_hex()"
             )
         return Seal(self.secret_keys)
+
+    def login_with(self, wanted: str | None) -> str:
+        """Return the URL of a login that ends at the path that is wanted."""
+        return self.login_url + (f"?{urlencode({'next': wanted})}" if wanted else "")
 
     def cookie_path(self, redirect_uri: str) -> str:
         """Return the path under which the login and its callback lie."""

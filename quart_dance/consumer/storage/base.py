@@ -46,9 +46,9 @@ class BaseStorage(ABC):
     """Knows where the tokens of a blueprint are kept.
 
     A storage needs three coroutines, `get`, `set` and `delete`. The other methods
-    have defaults that fit a storage of one shared token; a storage that keeps
-    tokens for users overrides `account`, one that several processes share
-    overrides `refresh_lock` and `replace`.
+    have defaults that fit a storage of one shared token. A storage that keeps tokens
+    for users, or for visitors, overrides `account`: without it all wait for each
+    other. One that several processes share overrides `refresh_lock` and `replace`.
 
     `user` and `user_id` reach `get`, `set` and `delete` only where somebody named an
     account explicitly (`blueprint.session_for`), so a storage without accounts need
@@ -82,7 +82,7 @@ class BaseStorage(ABC):
     @asynccontextmanager
     async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
         """Hold off every other refresh of this account, in this event loop."""
-        account = await self.account(blueprint, **who)
+        account = await saved(self.account(blueprint, **who))
         async with local_lock(self, blueprint.name, account):
             yield
 
@@ -201,7 +201,7 @@ async def turn(
     It makes the default `replace` a compare-and-swap; it is never held while a
     provider is asked.
     """
-    account = await storage.account(blueprint, **who)
+    account = await saved(storage.account(blueprint, **who))
     async with local_lock(storage, "turn", blueprint.name, account):
         yield
 
