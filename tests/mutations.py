@@ -342,6 +342,34 @@ MUTATIONS = [
         "if False:",
         "dance/test_session_for",
     ),
+    Mutation(
+        "a row is compared",
+        "consumer/storage/rows.py",
+        "if row is None or row[0] != old:",
+        "if row is None:",
+        "storage/test_contract",
+    ),
+    Mutation(
+        "a file is compared",
+        "consumer/storage/file.py",
+        "if _read(path) != old:",
+        "if False:",
+        "storage/test_contract",
+    ),
+    Mutation(
+        "nobody is an account of its own",
+        "consumer/storage/rows.py",
+        "self.user.is_(None) if user is None else self.user == user",
+        "True if user is None else self.user == user",
+        "storage/test_contract storage/test_sqla_flask",
+    ),
+    Mutation(
+        "a marker goes before a change",
+        "consumer/storage/cache.py",
+        "await self._call(self._cache.set(key, _CHANGING, ttl=MARKER_TTL))",
+        "pass",
+        "storage/test_cache",
+    ),
     # Secrecy, and the forgotten await
     Mutation(
         "the HTTP library does not log",
