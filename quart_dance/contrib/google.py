@@ -21,6 +21,7 @@ def make_google_blueprint(
     reprompt_consent: bool = False,
     reprompt_select_account: bool = False,
     hosted_domain: str | None = None,
+    name: str = "google",
     **options: Unpack[BlueprintOptions],
 ) -> OAuth2ConsumerBlueprint:
     """Make a blueprint for Google.
@@ -35,6 +36,8 @@ def make_google_blueprint(
         reprompt_select_account: Ask for the account again.
         hosted_domain: Offer accounts of this Workspace domain. This is a hint: it
             keeps nobody else from logging in.
+        name: The blueprint's name, under which tokens are filed; another one for a
+            second blueprint of Google in one application.
         **options: See `BlueprintOptions`.
     """
     prompts = {"consent": reprompt_consent, "select_account": reprompt_select_account}
@@ -44,7 +47,7 @@ def make_google_blueprint(
         "hd": hosted_domain,
     }
     blueprint = OAuth2ConsumerBlueprint(
-        "google",
+        name,
         __name__,
         client_id,
         client_secret,

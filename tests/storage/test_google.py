@@ -25,7 +25,7 @@ PROFILE = "https://www.googleapis.com/auth/userinfo.profile"
 
 def google_app(**options: Any) -> tuple[Quart, OAuth2ConsumerBlueprint]:
     """Return an application with a Google blueprint, its client in the app config."""
-    app = Quart("tests")
+    app = Quart(__name__)
     app.secret_key = "the secret key of the tests"
     app.config["GOOGLE_OAUTH_CLIENT_ID"] = "dev-client-id"
     app.config["GOOGLE_OAUTH_CLIENT_SECRET"] = "dev-client-secret"
@@ -129,3 +129,10 @@ async def test_revocation():
         "https://oauth2.googleapis.com/revoke"
     ]
     assert provider.tokens == []
+
+
+def test_a_name_of_its_own():
+    """A second blueprint of Google files its tokens under another name."""
+    blueprint = make_google_blueprint("id", "secret", name="workspace")
+    assert blueprint.name == "workspace"
+    assert blueprint.import_name == "quart_dance.contrib.google"

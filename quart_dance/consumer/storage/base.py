@@ -82,7 +82,7 @@ class BaseStorage(ABC):
     @asynccontextmanager
     async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
         """Hold off every other refresh of this account, in this event loop."""
-        account = await saved(self.account(blueprint, **who))
+        account = await _account(self, blueprint, **who)
         async with local_lock(self, blueprint.name, account):
             yield
 
@@ -192,6 +192,12 @@ async def finished(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
+async def _account(storage: BaseStorage, blueprint: Owner, **who: Any) -> str | None:
+    asked = storage.account(blueprint, **who)
+    # Who names an account hears what is wrong with the name, a visitor does not.
+    return await asked if who else await saved(asked)
+
+
 @asynccontextmanager
 async def turn(
     storage: BaseStorage, blueprint: Owner, **who: Any
@@ -201,7 +207,7 @@ async def turn(
     It makes the default `replace` a compare-and-swap; it is never held while a
     provider is asked.
     """
-    account = await saved(storage.account(blueprint, **who))
+    account = await _account(storage, blueprint, **who)
     async with local_lock(storage, "turn", blueprint.name, account):
         yield
 
