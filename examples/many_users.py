@@ -119,6 +119,8 @@ def create_app(database_url, providers, *, https=True):
             login = await db.get(Login, key)
             if current_user.auth_id:
                 mine = int(current_user.auth_id)
+                if await db.get(User, mine) is None:
+                    return await refused("Your account here is gone: log out first.")
                 if login is None and await is_connected(db, blueprint, mine):
                     return await refused("You have connected another account there.")
                 if login is not None and login.user_id != mine:

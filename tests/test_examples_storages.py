@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import text as sql
+from sqlalchemy.ext.asyncio import create_async_engine
 from support import Visitor
 
 from quart_dance.consumer.runtime import runtime
@@ -38,6 +40,7 @@ class ManyUsers:
         self.names = runpy.run_path(str(EXAMPLES / "many_users.py"))
         options = {"north": self.north.options(), "south": self.south.options()}
         url = f"sqlite+aiosqlite:///{folder}/app.db"
+        self.url = url
         self.app = self.names["create_app"](url, options)
         network = Network(north=self.north, south=self.south)
         runtime(self.app).transport = network
@@ -214,3 +217,20 @@ async def test_custom_storage_without_accounts(custom, dev_provider):
     app = custom("TableStorage")
     await Visitor(app).login(dev_provider, "bob")
     assert "bob" in await text(await Visitor(app).get("/"))
+
+
+async def test_an_account_that_is_gone(many):
+    """C22: a cookie of a deleted account connects nobody with the next one."""
+    bob, alice = Visitor(many.app), Visitor(many.app)
+    await many.login(bob, "north", "bob")
+    engine = create_async_engine(many.url)
+    async with engine.begin() as connection:
+        for table in ("flask_dance_oauth", "login", "user"):
+            await connection.execute(sql(f"DELETE FROM {table}"))
+    await engine.dispose()
+    assert (await many.login(bob, "north", "bob")).status_code == 409
+    await many.login(alice, "south", "alice")
+    assert (await many.page(alice))[0] == "alice"
+    fresh = Visitor(many.app)
+    await many.login(fresh, "north", "bob")
+    assert (await many.page(fresh))[0] == "bob"

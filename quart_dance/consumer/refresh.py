@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import ContextVar
+from typing import Any
 
 from ..errors import NotAuthorizedError, TokenExpiredError, TokenRequestError
 from ..oauth.answer import read_token
@@ -19,6 +21,8 @@ from .storage.base import saved
 _logger = logging.getLogger(__name__)
 #: In place of a token: the provider said that there is none any more.
 _REVOKED = Token()
+#: How many receivers of refreshes we are in, one inside the other.
+_depth: ContextVar[int] = ContextVar("quart_dance_refresh_depth", default=0)
 #: How providers say that a refresh token is dead: RFC 6749, 5.2, and GitHub.
 _DEAD = ("invalid_grant", "bad_refresh_token")
 
@@ -55,7 +59,14 @@ async def refreshed(
                 "be saved here: a session is saved with the response to a request"
             )
         )
+    if _depth.get() > 1:
+        # The receiver of a refresh has refreshed, and its receiver refreshes: no end.
+        raise consumer.about(
+            TokenExpiredError(f"the token of {consumer.name!r} expires on arrival")
+        )
     account = await saved(consumer.storage.account(consumer, **who))
+    if account is not None and not who:
+        who = consumer.storage.named(account)
     # Without accounts a token is its holder's: two visitors never share a flight.
     key = (consumer, _identity(old) if account is None else account, account is None)
     new: Token | None = None
@@ -84,13 +95,18 @@ async def _shared_flight(
     flights = runtime.here.flights
     flight = flights.get(key)
     if flight is None:
-        flight = runtime.here.spawn(_fly(runtime, consumer, old, who))
+        flight = runtime.here.spawn(_fly(runtime, consumer, old, who, key))
         flights[key] = flight
-        flight.add_done_callback(lambda _: flights.pop(key, None))
+        flight.add_done_callback(lambda task: _land(flights, key, task))
         # If all who wait for it are gone, its error is nobody's business.
         flight.add_done_callback(lambda task: task.cancelled() or task.exception())
     outcome: Token = await asyncio.shield(flight)
     return outcome
+
+
+def _land(flights: dict[object, asyncio.Task[Any]], key: object, flight: Any) -> None:
+    if flights.get(key) is flight:
+        del flights[key]
 
 
 def _identity(token: Token) -> str:
@@ -98,7 +114,9 @@ def _identity(token: Token) -> str:
     return fingerprint(f"{token['access_token']} {token['refresh_token']}")
 
 
-async def _fly(runtime: Runtime, consumer: Consumer, old: Token, who: Who) -> Token:
+async def _fly(
+    runtime: Runtime, consumer: Consumer, old: Token, who: Who, key: object
+) -> Token:
     """Read again, exchange, save; return the token that is then stored."""
     storage = consumer.storage
     async with storage.refresh_lock(consumer, **who):
@@ -117,12 +135,18 @@ async def _fly(runtime: Runtime, consumer: Consumer, old: Token, who: Who) -> To
         if not await saved(replaced, old, new):
             # Logged out, or in again, while the provider was asked: that counts.
             return await consumer.load(past_cache=True, **who) or _REVOKED
+    # A receiver that calls the API, and has to refresh, may not wait for this flight.
+    _land(runtime.here.flights, key, asyncio.current_task())
+    signal, depth = (
+        oauth_refreshed if new else oauth_revoked,
+        _depth.set(_depth.get() + 1),
+    )
     try:
-        await consumer.notify(
-            oauth_refreshed if new else oauth_revoked, token=(new or old).copy()
-        )
+        await consumer.notify(signal, token=(new or old).copy())
     except Exception:
         _logger.exception("A receiver of a refresh of %r failed", consumer.name)
+    finally:
+        _depth.reset(depth)
     return new
 
 

@@ -79,6 +79,14 @@ class BaseStorage(ABC):
             raise TypeError(f"{type(self).__name__} keeps no tokens for users")
         return None
 
+    def named(self, account: str) -> dict[str, Any]:
+        """Return how to name an account, as `account` returns it, to `get` and others.
+
+        A refresh keeps to the account that it began with, whoever is logged in when
+        it ends. The default names none: the account is asked for again.
+        """
+        return {}
+
     @asynccontextmanager
     async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
         """Hold off every other refresh of this account, in this event loop."""

@@ -89,7 +89,7 @@ class TokenCache:
             save: Returns whether the token is now what the database holds.
             token: What is saved; None deletes.
         """
-        async with local_lock(self, key):
+        async with local_lock(self._cache, key):  # other storages may share it
             await self._call(self._cache.set(key, _CHANGING, ttl=MARKER_TTL))
             saved = await save()
             if saved:

@@ -139,6 +139,10 @@ class FileStorage(BaseStorage):
             raise ValueError("'' is no user id: pass None for nobody")
         return str(user_id)
 
+    def named(self, account: str) -> dict[str, Any]:
+        """Return how to name an account to the other methods."""
+        return {"user_id": account}
+
     async def _path(
         self, blueprint: Owner, user: Any = None, user_id: Any = None
     ) -> Path:

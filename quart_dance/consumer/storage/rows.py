@@ -17,6 +17,7 @@ from sqlalchemy import (
     delete,
     insert,
     inspect,
+    not_,
     select,
     update,
 )
@@ -126,7 +127,13 @@ class Rows:
             connection.execute(update(self.table).where(newest).values(new))
 
     def replace(
-        self, connection: Connection, provider: str, user: Any, old: Any, new: Any
+        self,
+        connection: Connection,
+        provider: str,
+        user: Any,
+        old: Any,
+        new: Any,
+        indexed: bool,
     ) -> bool:
         """Store `new` if `old` is still an account's token; None deletes.
 
@@ -147,11 +154,18 @@ class Rows:
                 self.delete(connection, provider, user)
             return done
         changed = update(self.table).where(same).values(self._new(new))
-        return connection.execute(changed).rowcount == 1
+        done = connection.execute(changed).rowcount == 1
+        if done and not indexed:
+            mine = self.mine(provider, user)
+            others = and_(mine, not_(self._is_row(row[2:])))
+            connection.execute(delete(self.table).where(others))
+        return done
 
     def is_indexed(self, connection: Connection) -> bool:
         """Say whether the table has our unique indexes."""
-        found = inspect(connection).get_indexes(self.table.name, self.table.schema)
+        schemas = connection.get_execution_options().get("schema_translate_map") or {}
+        schema = schemas.get(self.table.schema, self.table.schema)
+        found = inspect(connection).get_indexes(self.table.name, schema)
         there = {index["name"]: index["column_names"] for index in found}
         wanted = indexes(self.table, self.provider, self.user)
         return all(there.get(name) == columns for name, columns in wanted.items())

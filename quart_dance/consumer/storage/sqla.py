@@ -157,10 +157,12 @@ class SQLAlchemyStorage(BaseStorage):
         """Store `new` if `old` is still what the database holds; None deletes."""
         user_id = await self._who("set", **who)
         token = None if new is None else Token(new).copy()
+        indexed = await self._is_indexed()
 
         def work(connection: Connection) -> bool:
             plain = None if token is None else dict(token)
-            return self._rows.replace(connection, blueprint.name, user_id, old, plain)
+            name = blueprint.name
+            return self._rows.replace(connection, name, user_id, old, plain, indexed)
 
         return await self._change(blueprint, user_id, work, token)
 
@@ -170,6 +172,10 @@ class SQLAlchemyStorage(BaseStorage):
         """Return whose token it is: the user's id as text, None for nobody."""
         identity = await self._identity(user, user_id)
         return None if identity is None else str(identity)
+
+    def named(self, account: str) -> dict[str, Any]:
+        """Return how to name an account to the other methods."""
+        return {"user_id": account}
 
     # The database
 
@@ -195,14 +201,12 @@ class SQLAlchemyStorage(BaseStorage):
         """Run some SQL on a connection, and in a transaction, of our own."""
         engine = self._engine()
 
+        async def transaction() -> T:
+            async with engine.begin() as connection:
+                return await connection.run_sync(work)
+
         try:
-            async with engine.connect() as connection:
-
-                async def transaction() -> T:
-                    async with connection.begin():
-                        return await connection.run_sync(work)
-
-                return await finished(transaction())
+            return await finished(transaction())
         except DBAPIError:
             # Perhaps an index is gone: look again the next time.
             self._indexed.pop(engine.sync_engine, None)
@@ -240,10 +244,12 @@ class SQLAlchemyStorage(BaseStorage):
     def _cache_key(self, blueprint: Owner, who: Any) -> str:
         # Of the URL what is alike under every driver: other programs that use this
         # database must come to the same key, and those of another one must not.
-        url = self._engine().url
+        engine = self._engine()
+        url, schemas = engine.url, engine.get_execution_options()
         database = url.get_backend_name(), url.host, url.port, url.database
+        schema = str(schemas.get("schema_translate_map")), sorted(url.query.items())
         table = self._rows.table.fullname
-        return TokenCache.key(*database, table, blueprint.name, who)
+        return TokenCache.key(*database, *schema, table, blueprint.name, who)
 
     # The account
 
