@@ -16,7 +16,7 @@ from .http import post_form
 from .options import Consumer, Who
 from .runtime import Runtime
 from .signals import oauth_refreshed, oauth_revoked
-from .storage.base import saved
+from .storage.base import account_of, saved
 
 _logger = logging.getLogger(__name__)
 #: In place of a token: the provider said that there is none any more.
@@ -64,7 +64,7 @@ async def refreshed(
         raise consumer.about(
             TokenExpiredError(f"the token of {consumer.name!r} expires on arrival")
         )
-    account = await saved(consumer.storage.account(consumer, **who))
+    account = await account_of(consumer.storage, consumer, **who)
     if account is not None and not who:
         who = consumer.storage.named(account)
     # Without accounts a token is its holder's: two visitors never share a flight.

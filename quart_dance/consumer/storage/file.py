@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from ...errors import StorageError, UserRequiredError
 from ...oauth.token import Token
 from .base import NOBODY, BaseStorage, Owner, finished
-from .users import key_of, resolve
+from .users import chosen, key_of
 
 T = TypeVar("T")
 
@@ -125,10 +125,7 @@ class FileStorage(BaseStorage):
         self, blueprint: Owner, *, user: Any = None, user_id: Any = None
     ) -> str | None:
         """Return whose token it is, None for nobody."""
-        if user is None and user_id is None:
-            user_id = await resolve(self.user_id)
-            if user_id is None and self.user_id is None:
-                user = await resolve(self.user)
+        user, user_id = await chosen(self.user, self.user_id, user, user_id)
         if user_id is None:
             user_id = key_of(user)
         if user_id is None or user_id is NOBODY:
