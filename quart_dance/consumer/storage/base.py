@@ -5,9 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import random
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+)
 from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -198,6 +206,18 @@ async def finished(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
+
+
+async def until(attempt: Callable[[], Awaitable[bool]]) -> None:
+    """Try something again and again, ever less often, until it is done.
+
+    Others who want the same may sit in other processes: nobody tells us when to go on.
+    """
+    wait = 0.02
+    while not await attempt():
+        # Not all at the same moment.
+        await asyncio.sleep(wait * random.uniform(0.5, 1))
+        wait = min(2 * wait, 0.25)
 
 
 async def account_of(storage: BaseStorage, blueprint: Owner, **who: Any) -> str | None:

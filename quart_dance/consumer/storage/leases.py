@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Protocol
 
 from sqlalchemy import (
@@ -25,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from ...errors import StorageError
+from .base import until
 from .model import MYSQL
 
 #: The time of the database, in seconds: the clocks of processes may differ.
@@ -75,7 +75,7 @@ class TableLease:
         Raises:
             StorageError: The database failed.
         """
-        owner, wait = secrets.token_hex(16), 0.02
+        owner = secrets.token_hex(16)
 
         def acquire(connection: Connection) -> bool:
             return self._leases.acquire(connection, name, owner, self._seconds)
@@ -84,9 +84,7 @@ class TableLease:
             self._leases.release(connection, name, owner)
 
         try:
-            while not await self._run(acquire):
-                await asyncio.sleep(wait * random.uniform(0.5, 1))
-                wait = min(2 * wait, 0.25)
+            await until(partial(self._run, acquire))
             yield
         finally:  # also if cancelled: it may have been taken
             with suppress(StorageError):  # then it ends by itself
