@@ -45,8 +45,23 @@ async def test_what_the_cache_holds_is_text(engine):
     cache.end(MARKER_TTL)
     await storage.get(GITHUB)
     ((key, value),) = cache.values.items()
-    assert json.loads(value) == {"token": {"access_token": "x"}}
+    assert json.loads(value) == {"of": key, "token": {"access_token": "x"}}
     assert key.startswith("quart_dance:") and "github" not in key
+
+
+async def test_an_answer_to_another_question(engine):
+    """S11: An entry of another account's, wherever it comes from, is not believed."""
+    cache = DictCache()
+    storage = SQLAlchemyStorage(PlainOAuth, engine, cache=cache)
+    other = OAuth2ConsumerBlueprint("other", __name__)
+    await storage.set(other, token("theirs"))
+    cache.end(MARKER_TTL)
+    assert await storage.get(other) == token("theirs")
+    ((_, theirs),) = cache.values.items()
+    assert await storage.get(GITHUB) is None
+    cache.values = dict.fromkeys(cache.values, theirs)
+    assert await storage.get(GITHUB) is None
+    assert await storage.get(other) == token("theirs")
 
 
 async def test_cache_ttl(engine):

@@ -66,7 +66,7 @@ class TokenCache:
     ) -> Token | None:
         """Return what the cache holds, else what `load` returns."""
         answered, value = await self._call(self._cache.get(key))
-        found = _decode(value)
+        found = _decode(value, key)
         if found is not None and "token" in found:
             token = found["token"]
             return None if token is None else Token(token)
@@ -74,7 +74,7 @@ class TokenCache:
         token = await load()
         # Nothing stood there; a marker may by now, so a reader never replaces.
         if answered and found is None and self._now() - began < READ_DEADLINE:
-            entry = json.dumps({"token": token})
+            entry = json.dumps({"of": key, "token": token})
             if (ttl := self._life(token)) > 0:
                 await self._call(self._cache.add(key, entry, ttl=ttl), taken=True)
         return token
@@ -125,13 +125,19 @@ class TokenCache:
             return False, None
 
 
-def _decode(value: Any) -> dict[str, Any] | None:
-    """Return an entry, None for none; what we did not write counts as a change."""
+def _decode(value: Any, key: str) -> dict[str, Any] | None:
+    """Return an entry, None for none; what we did not write counts as a change.
+
+    An entry says itself where it belongs: clients have been known to hand out the
+    answer to somebody else's question.
+    """
     if value is None:
         return None
     try:
         entry = json.loads(value)
     except (TypeError, ValueError, RecursionError):
         entry = None
-    token = entry.get("token", ...) if isinstance(entry, dict) else ...
+    if not isinstance(entry, dict) or entry.get("of") != key:
+        return {"changing": True}
+    token = entry.get("token", ...)
     return entry if token is None or isinstance(token, dict) else {"changing": True}
