@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["quart_dance.testing.fixtures"]
+pytest_plugins = ["quart_dance.testing.fixtures", "services"]
