@@ -72,7 +72,7 @@ class OAuth2Dance(Consumer):
             ConfigurationError: Something is not set up; the message says what.
         """
         try:
-            account = await saved(self.storage.account(self))
+            account = await saved(self.async_storage.account(self))
         except (StorageError, UserRequiredError) as caught:
             error: Exception = caught
         else:
@@ -198,7 +198,7 @@ class OAuth2Dance(Consumer):
         self, visit: Visit, callback: oauth2.Callback, attempts: Sequence[Attempt]
     ) -> Reply:
         attempt = self._accept(callback, attempts)
-        if await saved(self.storage.account(self)) != attempt.account:
+        if await saved(self.async_storage.account(self)) != attempt.account:
             raise AccountChanged(
                 "You have logged in or out since this login began. Please try again."
             )

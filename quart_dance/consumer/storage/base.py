@@ -125,6 +125,20 @@ class BaseStorage(ABC):
         """Say whether what is set here and now would be kept."""
         return True
 
+    @property
+    def keeps_accounts(self) -> bool:
+        """Whether tokens are kept for users: whether `account` is overridden."""
+        return type(self).account is not BaseStorage.account
+
+    async def aclose(self) -> None:  # noqa: B027
+        """Close what this storage holds open in the running event loop.
+
+        Sync code does so at the end of the process; it opens again when it is used.
+        """
+
+    def after_fork(self) -> None:  # noqa: B027
+        """Let go of what belongs to the parent process, without touching it."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a class whose three methods are not coroutine functions.
 

@@ -63,11 +63,10 @@ class TokenCache:
         if found is not None and "token" in found:
             token = found["token"]
             return None if token is None else Token(token)
-        clock = asyncio.get_running_loop().time
-        began = clock()
+        began = self._clock()
         token = await load()
         # A marker may stand there, or a newer token: a reader never replaces.
-        if found is None and clock() - began < READ_DEADLINE:
+        if found is None and self._clock() - began < READ_DEADLINE:
             value, ttl = self._entry(token)
             if ttl > 0:
                 await self._call(self._cache.add(key, value, ttl=ttl), taken=True)
@@ -111,8 +110,7 @@ class TokenCache:
     ) -> Any:
         """Wait for a cache, but not long, and never fail with it."""
         try:
-            async with asyncio.timeout(DEADLINE):
-                return await call
+            return await self._answer(call)
         except Exception as error:
             if taken and isinstance(error, ValueError):
                 return None  # how aiocache says that the key exists
@@ -124,6 +122,13 @@ class TokenCache:
                 f": an old token may be seen for {self._ttl} s" if must else "",
             )
             return None
+
+    def _clock(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _answer(self, call: Awaitable[Any]) -> Any:
+        async with asyncio.timeout(DEADLINE):
+            return await call
 
 
 def _decode(value: Any) -> dict[str, Any] | None:

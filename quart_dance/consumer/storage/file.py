@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from ...errors import StorageError, UserRequiredError
 from ...oauth.token import Token
 from .base import NOBODY, BaseStorage, Owner, finished
+from .caller import in_caller
 from .users import key_of, resolve
 
 T = TypeVar("T")
@@ -130,7 +131,7 @@ class FileStorage(BaseStorage):
             if user_id is None and self.user_id is None:
                 user = await resolve(self.user)
         if user_id is None:
-            user_id = key_of(user)
+            user_id = await in_caller(key_of, user)
         if user_id is None or user_id is NOBODY:
             return None
         if not self._has_users:

@@ -15,11 +15,13 @@ from sqlalchemy.ext.asyncio import (
     async_scoped_session,
     async_sessionmaker,
 )
+from sqlalchemy.pool import Pool
 
 from ...errors import UserRequiredError
 from ...oauth.token import Token
 from .base import NOBODY, BaseStorage, Owner, finished
 from .cache import AsyncCache, TokenCache
+from .caller import in_caller
 from .model import OAuthConsumerMixin
 from .rows import Rows
 from .users import coerce, key_of, resolve
@@ -27,6 +29,8 @@ from .users import coerce, key_of, resolve
 __all__ = ["OAuthConsumerMixin", "SQLAlchemyStorage"]
 
 T = TypeVar("T")
+#: Pools of the process that has forked us: what is collected would be closed.
+_parents: list[Pool] = []
 Session = (
     async_sessionmaker[Any] | async_scoped_session[Any] | AsyncSession | AsyncEngine
 )
@@ -80,7 +84,7 @@ class SQLAlchemyStorage(BaseStorage):
         self.user_required = user_required
         self.anon_user = anon_user
         self.cache = None if cache is None else TokenCache(cache, cache_ttl)
-        _check_session(session)
+        self._check_session()
         self._lazy_rows: Rows | None = None
         self._indexed: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
 
@@ -177,6 +181,16 @@ class SQLAlchemyStorage(BaseStorage):
         """Return how to name an account to the other methods."""
         return {"user_id": account}
 
+    async def aclose(self) -> None:
+        """Close the connections that lie in the engine's pool."""
+        await AsyncEngine(self._engine()).dispose()
+
+    def after_fork(self) -> None:
+        """Leave the connections in the engine's pool to the parent process."""
+        engine = self._engine()
+        _parents.append(engine.pool)
+        engine.dispose(close=False)
+
     # The database
 
     @property
@@ -186,30 +200,38 @@ class SQLAlchemyStorage(BaseStorage):
             self._lazy_rows = Rows(inspect_model(self.model))
         return self._lazy_rows
 
-    def _engine(self) -> AsyncEngine:
+    def _check_session(self) -> None:
+        kinds = (async_sessionmaker, async_scoped_session, AsyncSession, AsyncEngine)
+        if not isinstance(self.session, kinds):
+            raise TypeError(
+                "session is an async_sessionmaker, async_scoped_session, AsyncSession "
+                f"or AsyncEngine, not {type(self.session).__name__}"
+            )
+
+    def _engine(self) -> Engine:
         session = self.session
         if isinstance(session, AsyncEngine):
-            return session
+            return session.sync_engine
         if isinstance(session, async_scoped_session):
             session = session.session_factory
         if isinstance(session, async_sessionmaker):
             session = session()  # connects to nothing
         bind = session.sync_session.get_bind(inspect_model(self.model))
-        return AsyncEngine(bind.engine)
+        return bind.engine
 
     async def _run(self, work: Callable[[Connection], T]) -> T:
         """Run some SQL on a connection, and in a transaction, of our own."""
         engine = self._engine()
 
         async def transaction() -> T:
-            async with engine.begin() as connection:
+            async with AsyncEngine(engine).begin() as connection:
                 return await connection.run_sync(work)
 
         try:
             return await finished(transaction())
         except DBAPIError:
             # Perhaps an index is gone: look again the next time.
-            self._indexed.pop(engine.sync_engine, None)
+            self._indexed.pop(engine, None)
             raise
 
     async def _load(self, blueprint: Owner, who: Any) -> Token | None:
@@ -234,7 +256,7 @@ class SQLAlchemyStorage(BaseStorage):
         return await self.cache.change(self._cache_key(blueprint, who), save, token)
 
     async def _is_indexed(self) -> bool:
-        engine = self._engine().sync_engine
+        engine = self._engine()
         if engine not in self._indexed:
             # In a transaction of its own: in SQLite one that has read may not write
             # where another one writes.
@@ -272,7 +294,7 @@ class SQLAlchemyStorage(BaseStorage):
             if user_id is None and self.user_id is None:
                 user = await resolve(self.user)
         if user_id is None and user is not None:
-            user_id = self._id_of(user)
+            user_id = await in_caller(self._id_of, user)
         if user_id is None or user_id is NOBODY:
             return None
         column = self._rows.user
@@ -299,12 +321,3 @@ class SQLAlchemyStorage(BaseStorage):
         if getattr(user, key) is None:
             raise UserRequiredError(f"{name} has no {key}: no token can be theirs")
         return getattr(user, key)
-
-
-def _check_session(session: object) -> None:
-    kinds = (async_sessionmaker, async_scoped_session, AsyncSession, AsyncEngine)
-    if not isinstance(session, kinds):
-        raise TypeError(
-            "session is an async_sessionmaker, async_scoped_session, AsyncSession or "
-            f"AsyncEngine, not {type(session).__name__}"
-        )
