@@ -330,6 +330,15 @@ async def send(
             await response.aclose()
 
 
+class SyncResponse(Response):
+    """A response as sync code knows it from requests."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is below 400."""
+        return not self.is_error
+
+
 @contextmanager
 def send_now(
     pool: Client,
@@ -340,7 +349,7 @@ def send_now(
     cookies: Cookies,
     follow_redirects: bool,
     **content: Any,
-) -> Iterator[Response]:
+) -> Iterator[SyncResponse]:
     """Make an API call in the caller's own thread; see `send`.
 
     Args:
@@ -362,9 +371,10 @@ def send_now(
             following = hops.after(response)
             if following is not None:
                 response.close()
+    response.__class__ = SyncResponse  # httpx2 lets nobody choose the class
     _logger.debug("%s %s: %d", method, _safe(url), response.status_code)
     try:
-        yield response
+        yield cast(SyncResponse, response)
     finally:
         with _quiet():
             response.close()
