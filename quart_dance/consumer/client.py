@@ -1,37 +1,26 @@
-"""The OAuth session: a visitor's, or an account's, way to the provider's API."""
+"""The OAuth session of Quart: a visitor's, or an account's, way to the API."""
 
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-)
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ParamSpec, TypeVar, overload
 
-from quart import Quart, current_app, has_app_context
+from quart import current_app, has_app_context
 from werkzeug.local import LocalProxy
 
-from ..errors import NotAuthorizedError, TokenExpiredError
-from ..oauth.token import Token, is_expired
-from .http import Cookies, Response, is_base_origin, send, target
-from .options import Consumer, Who
+from ..oauth.token import Token
+from .flow import SessionFlow
+from .http import Response, send, target
 from .pending import Pending
-from .refresh import can_refresh, refreshed
-from .runtime import runtime
-from .signals import oauth_revoked
-from .storage.base import saved
+from .runtime import Runtime, runtime
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_INVALID_TOKEN = re.compile(r'\berror\s*=\s*"?invalid_token\b')
 
-
-class OAuth2Session:
+class OAuth2Session(SessionFlow):
     """Calls a provider's API with a visitor's token.
 
     One is made for each request (`blueprint.session`) or on request for an account
@@ -42,28 +31,6 @@ class OAuth2Session:
         app: The application, where there will be no application context.
         who: The account, as the storage's methods take it; empty for the visitor.
     """
-
-    def __init__(
-        self, blueprint: Consumer, *, app: Quart | None = None, who: Who | None = None
-    ) -> None:
-        self.blueprint = blueprint
-        self.cookies = Cookies()
-        self._app = app
-        self._who = dict(who or {})
-        self.arrived: Token | None = None
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self.blueprint.name!r}>"
-
-    @property
-    def base_url(self) -> str | None:
-        """What relative URLs are joined to."""
-        return self.blueprint.base_url
-
-    @property
-    def client_id(self) -> str | None:
-        """As the provider issued it."""
-        return self.blueprint.client_id
 
     @property
     def authorized(self) -> Pending[bool]:
@@ -80,69 +47,13 @@ class OAuth2Session:
         """The access token, refreshed if need be; None if not authorized."""
         return Pending(f"{self.blueprint.name}.access_token", self._access_token)
 
-    async def _is_authorized(self) -> bool:
-        async with self._context():
-            token = await self._load()
-            return token is not None and not self._is_over(token)
-
-    async def _token(self) -> Token | None:
-        async with self._context():
-            return await self._load()
-
-    async def _access_token(self) -> str | None:
-        async with self._context():
-            try:
-                return str((await self._usable())["access_token"])
-            except (NotAuthorizedError, TokenExpiredError):
-                return None
-
     async def require(self) -> None:
         """Do nothing if authorized.
 
         Raises:
             NotAuthorizedError: Otherwise.
         """
-        async with self._context():
-            if not await self.authorized:
-                error = NotAuthorizedError(f"not logged in with {self.blueprint.name}")
-                raise self.blueprint.about(error)
-
-    async def _load(self) -> Token | None:
-        if self.arrived is not None:
-            return self.arrived.copy()
-        return await self.blueprint.load(**self._who)
-
-    def _is_expired(self, token: Token) -> bool:
-        return is_expired(token, runtime(current_app).clock())
-
-    def _can_refresh(self, token: Token) -> bool:
-        # A token that is not stored yet cannot be replaced there.
-        return self.arrived is None and can_refresh(self.blueprint, token)
-
-    def _is_over(self, token: Token) -> bool:
-        return self._is_expired(token) and not self._can_refresh(token)
-
-    async def _usable(self) -> Token:
-        """Return a token to call the API with.
-
-        Raises:
-            NotAuthorizedError: There is none.
-            TokenExpiredError: It has expired and cannot be refreshed.
-        """
-        token = await self._load()
-        name = self.blueprint.name
-        if token is None:
-            raise self.blueprint.about(NotAuthorizedError(f"not logged in with {name}"))
-        if not self._is_expired(token):
-            return token
-        if not self._can_refresh(token):
-            raise self.blueprint.about(
-                TokenExpiredError(f"the token of {name!r} has expired; log in again")
-            )
-        return await self._refreshed(token)
-
-    async def _refreshed(self, token: Token) -> Token:
-        return await refreshed(runtime(current_app), self.blueprint, token, self._who)
+        await self._require()
 
     @overload
     def authorization_required(
@@ -214,31 +125,36 @@ class OAuth2Session:
         Yields:
             The `httpx2.Response`, its body unread: ``response.aiter_bytes()``.
         """
-        async with self._context():
-            token = None if withhold_token else await self._usable()
-            for retry in (False, True):
-                async with self._send(
-                    method, url, token, follow_redirects, content
-                ) as response:
-                    token = (
-                        None if retry else await self._after(response, token, content)
-                    )
-                    if token is None:
-                        yield response
-                        return
+        async with self._stream(
+            method,
+            url,
+            content,
+            withhold_token=withhold_token,
+            follow_redirects=follow_redirects,
+        ) as response:
+            yield response
+
+    def _runtime(self) -> Runtime:
+        return runtime(current_app)
+
+    @asynccontextmanager
+    async def _app_context(self) -> AsyncIterator[None]:
+        if has_app_context() and current_app == self._app:
+            yield
+            return
+        async with self._app.app_context():
+            yield
 
     def _send(
         self,
         method: str,
         url: str,
         token: Token | None,
-        follow_redirects: bool | None,
+        follow_redirects: bool,
         content: dict[str, Any],
     ) -> AbstractAsyncContextManager[Response]:
-        if follow_redirects is None:
-            follow_redirects = method.upper() in ("GET", "HEAD")
         return send(
-            runtime(current_app),
+            self._runtime(),
             self.blueprint,
             method,
             target(self.blueprint, url, token),
@@ -247,49 +163,6 @@ class OAuth2Session:
             follow_redirects=follow_redirects,
             **content,
         )
-
-    async def _after(
-        self, response: Response, token: Token | None, content: dict[str, Any]
-    ) -> Token | None:
-        """Return another token if the call is to be made again with it, else None.
-
-        Only the API's own word that the token is invalid counts (RFC 6750, 3.1).
-        """
-        if token is None or response.status_code != 401 or self.arrived is not None:
-            return None
-        challenge = response.headers.get("www-authenticate", "")
-        if not _INVALID_TOKEN.search(challenge):
-            return None
-        if not is_base_origin(self.blueprint, response.url):
-            return None
-        if "Authorization" not in response.request.headers:
-            return None  # lost on the way, in redirects: nobody has judged the token
-        if not self.blueprint.storage.can_save():
-            return None
-        if self._can_refresh(token):
-            new = await self._refreshed(token)
-            return new if _can_be_sent_again(content) else None
-        storage = self.blueprint.storage
-        deleting = storage.replace(self.blueprint, token, None, **self._who)
-        if await saved(deleting, token):
-            await self.blueprint.notify(oauth_revoked, token=token)
-        return None
-
-    @asynccontextmanager
-    async def _context(self) -> AsyncIterator[None]:
-        if self._app is None:
-            yield
-            return
-        async with AsyncExitStack() as stack:
-            if not has_app_context() or current_app != self._app:
-                context: Any = self._app.app_context()
-                await stack.enter_async_context(context)
-            try:
-                yield
-            except (NotAuthorizedError, TokenExpiredError) as error:
-                if self._who:  # the visitor's own login would not help
-                    error.blueprint = None
-                raise
 
     async def get(self, url: str, **kwargs: Any) -> Response:
         """Send a GET; see `request`."""
@@ -318,15 +191,6 @@ class OAuth2Session:
     async def delete(self, url: str, **kwargs: Any) -> Response:
         """Send a DELETE; see `request`."""
         return await self.request("DELETE", url, **kwargs)
-
-
-def _can_be_sent_again(content: dict[str, Any]) -> bool:
-    body, data = content.get("content"), content.get("data")
-    return (
-        not content.get("files")
-        and isinstance(body, str | bytes | None)
-        and isinstance(data, Mapping | str | bytes | None)
-    )
 
 
 def _guard(

@@ -33,6 +33,7 @@ from ..oauth.answer import Answer, read_token
 from ..oauth.attempt import (
     MAX_OPEN,
     Attempt,
+    Seal,
     cookie_name,
     fingerprint,
     is_cookie_name,
@@ -72,7 +73,7 @@ class OAuth2Dance(Consumer):
             ConfigurationError: Something is not set up; the message says what.
         """
         try:
-            account = await saved(self.storage.account(self))
+            account = await saved(self.async_storage.account(self))
         except (StorageError, UserRequiredError) as caught:
             error: Exception = caught
         else:
@@ -88,7 +89,7 @@ class OAuth2Dance(Consumer):
         attempt = Attempt(
             started=int(visit.runtime.clock()),
             blueprint=self.name,
-            state=oauth2.new_state(),
+            state=self._new_state(),
             code_verifier=oauth2.new_code_verifier() if self.use_pkce else None,
             redirect_uri=self._redirect_uri(visit),
             next=next_path(visit.next),
@@ -162,20 +163,43 @@ class OAuth2Dance(Consumer):
             return self._forget(visit, callback, attempts, reply)
         wanted = next((a.next for a in attempts if a.next), None)
         reply = await self._failed(error, visit.login_with(wanted))
+        if callback.error and reply.response is None:
+            reply = self._denied(visit, reply)
         return self._forget(visit, callback, attempts, reply)
+
+    def _new_state(self) -> str:
+        return oauth2.new_state()
+
+    def _denied(self, visit: Visit, reply: Reply) -> Reply:
+        """Return what the visitor is told whom the provider sends back with an error.
+
+        Args:
+            visit: The callback.
+            reply: As after any other login that has failed.
+        """
+        return reply
 
     def _claim(self, visit: Visit, callback: oauth2.Callback) -> list[Attempt]:
         """Return this browser's attempts that the callback names, used up now."""
-        now, seal = visit.runtime.clock(), visit.seal()
-        attempts = []
+        seal, attempts = visit.seal(), []
         for state in callback.states:
-            attempt = seal.find(state, visit.cookies.get(cookie_name(state)), now)
+            attempt = self._find(visit, seal, state)
             if attempt is None or attempt.blueprint != self.name:
                 continue
             # The cookie is deleted as well, but a browser's cookies can be restored.
-            if visit.runtime.used_states.add(fingerprint(state), True, now):
+            if self._use_up(visit, state):
                 attempts.append(attempt)
         return attempts
+
+    def _use_up(self, visit: Visit, state: str) -> bool:
+        """Say whether a state is new to us, and remember it."""
+        now = visit.runtime.clock()
+        return visit.runtime.used_states.add(fingerprint(state), True, now)
+
+    def _find(self, visit: Visit, seal: Seal, state: str) -> Attempt | None:
+        """Return the attempt of this browser that has this state, or None."""
+        value = visit.cookies.get(cookie_name(state))
+        return seal.find(state, value, visit.runtime.clock())
 
     def _forget(
         self,
@@ -198,7 +222,7 @@ class OAuth2Dance(Consumer):
         self, visit: Visit, callback: oauth2.Callback, attempts: Sequence[Attempt]
     ) -> Reply:
         attempt = self._accept(callback, attempts)
-        if await saved(self.storage.account(self)) != attempt.account:
+        if await saved(self.async_storage.account(self)) != attempt.account:
             raise AccountChanged(
                 "You have logged in or out since this login began. Please try again."
             )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from typing import Any, cast
 
 from authlib.oauth2.rfc6750 import add_bearer_token
 from httpx2 import (
@@ -18,6 +19,9 @@ from httpx2 import (
     ASGITransport,
     AsyncBaseTransport,
     AsyncClient,
+    BaseTransport,
+    ByteStream,
+    Client,
     HTTPError,
     InvalidURL,
     Request,
@@ -45,6 +49,8 @@ __all__ = [
     "Response",
 ]
 
+#: Runs a coroutine to its end.
+Run = Callable[[Coroutine[Any, Any, Response]], Response]
 #: Bytes that the answer to a form may have, compressed and decompressed.
 MAX_ANSWER = 1_000_000
 _MAX_REDIRECTS = 10
@@ -101,6 +107,50 @@ def _pool(runtime: Runtime, consumer: Consumer) -> AsyncClient:
             transport=runtime.transport,
         )
     return pool
+
+
+def sync_pool(runtime: Runtime, consumer: Consumer, run: Run) -> Client:
+    """Return the connections of sync code; of this app and process, for all threads.
+
+    Args:
+        runtime: Of the application that calls.
+        consumer: Whose pool it is.
+        run: Runs a coroutine on an event loop in another thread, for a transport that
+            has only coroutines.
+    """
+    # The process as well: after a fork both would read from one connection.
+    key = os.getpid(), consumer, runtime.transport
+    pool = runtime.sync_pools.get(key)
+    if isinstance(pool, Client):
+        return pool
+    transport = runtime.transport
+    if transport is not None and not isinstance(transport, BaseTransport):
+        transport = _InLoop(transport, run)
+    made = Client(
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        verify=consumer.verify,
+        timeout=consumer.timeout,
+        transport=transport,
+    )
+    return cast(Client, runtime.sync_pools.setdefault(key, made))
+
+
+class _InLoop(BaseTransport):
+    """Makes a sync transport of an async one."""
+
+    def __init__(self, transport: AsyncBaseTransport, run: Run) -> None:
+        self._transport = transport
+        self._run = run
+
+    def handle_request(self, request: Request) -> Response:
+        request.read()
+        return self._run(self._handle(request))
+
+    async def _handle(self, request: Request) -> Response:
+        response = await self._transport.handle_async_request(request)
+        body = ByteStream(b"".join([part async for part in response.aiter_raw()]))
+        await response.aclose()
+        return Response(response.status_code, headers=response.headers, stream=body)
 
 
 async def post_form(runtime: Runtime, consumer: Consumer, form: Form) -> Answer:
@@ -262,13 +312,16 @@ async def send(
         **content: As `httpx2.AsyncClient.build_request` takes it.
     """
     pool = _pool(runtime, consumer)
-    if params := content.pop("params", None):  # beside those that the URL has
-        url = url.copy_merge_params(params)
-    request = pool.build_request(method, url, **content)
-    if token is not None:
-        add_bearer_token(token["access_token"], "", request.headers, "")
+    request = _request(pool, method, url, token, content)
+    hops = _Hops(request, cookies, follow_redirects)
+    following: Request | None = request
     with _quiet():
-        response = await _send(pool, request, cookies, follow_redirects)
+        while following is not None:
+            hops.before(following)
+            response = await pool.send(following, stream=True, auth=None)
+            following = hops.after(response)
+            if following is not None:
+                await response.aclose()
     _logger.debug("%s %s: %d", method, _safe(url), response.status_code)
     try:
         yield response
@@ -277,23 +330,99 @@ async def send(
             await response.aclose()
 
 
-async def _send(
-    pool: AsyncClient, request: Request, cookies: Cookies, follow_redirects: bool
-) -> Response:
-    home = _origin(request.url)
-    for _ in range(_MAX_REDIRECTS):
+class SyncResponse(Response):
+    """A response as sync code knows it from requests."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is below 400."""
+        return not self.is_error
+
+
+@contextmanager
+def send_now(
+    pool: Client,
+    method: str,
+    url: URL,
+    *,
+    token: Token | None,
+    cookies: Cookies,
+    follow_redirects: bool,
+    **content: Any,
+) -> Iterator[SyncResponse]:
+    """Make an API call in the caller's own thread; see `send`.
+
+    Args:
+        pool: From `sync_pool`.
+        method: See `send`, as all that follows.
+        url: …
+        token: …
+        cookies: …
+        follow_redirects: …
+        **content: …
+    """
+    request = _request(pool, method, url, token, content)
+    hops = _Hops(request, cookies, follow_redirects)
+    following: Request | None = request
+    with _quiet():
+        while following is not None:
+            hops.before(following)
+            response = pool.send(following, stream=True, auth=None)
+            following = hops.after(response)
+            if following is not None:
+                response.close()
+    response.__class__ = SyncResponse  # httpx2 lets nobody choose the class
+    _logger.debug("%s %s: %d", method, _safe(url), response.status_code)
+    try:
+        yield cast(SyncResponse, response)
+    finally:
+        with _quiet():
+            response.close()
+
+
+def _request(
+    pool: AsyncClient | Client,
+    method: str,
+    url: URL,
+    token: Token | None,
+    content: dict[str, Any],
+) -> Request:
+    if params := content.pop("params", None):  # beside those that the URL has
+        url = url.copy_merge_params(params)
+    request = pool.build_request(method, url, **content)
+    if token is not None:
+        add_bearer_token(token["access_token"], "", request.headers, "")
+    return request
+
+
+class _Hops:
+    """The way of a call through redirects, and what it carries on each hop."""
+
+    def __init__(
+        self, request: Request, cookies: Cookies, follow_redirects: bool
+    ) -> None:
+        self._home = _origin(request.url)
+        self._cookies = cookies
+        self._follow_redirects = follow_redirects
+        self._left = _MAX_REDIRECTS
+
+    def before(self, request: Request) -> None:
+        """Give a request the visitor's cookies, if there may be another request."""
+        if self._left == 0:
+            raise TooManyRedirects("Too many redirects.", request=request)
+        self._left -= 1
         # A cookie knows no port and not always a scheme; elsewhere it stays behind.
-        at_home = _origin(request.url) == home
-        if at_home:
-            cookies.set_cookie_header(request)
-        response = await pool.send(request, stream=True, auth=None)
-        if at_home:
-            cookies.extract_cookies(response)
+        if _origin(request.url) == self._home:
+            self._cookies.set_cookie_header(request)
+
+    def after(self, response: Response) -> Request | None:
+        """Return the request that an answer leads to, or None."""
+        here = _origin(response.request.url)
+        if here == self._home:
+            self._cookies.extract_cookies(response)
         following = response.next_request
-        if not follow_redirects or following is None:
-            return response
-        if _origin(following.url) != _origin(request.url):
+        if not self._follow_redirects or following is None:
+            return None
+        if _origin(following.url) != here:
             following.headers.pop("Authorization", None)
-        await response.aclose()
-        request = following
-    raise TooManyRedirects("Too many redirects.", request=request)
+        return following

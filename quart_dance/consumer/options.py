@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import Any, Generic, TypedDict, TypeVar, overload
+from typing import Any, ClassVar, Generic, TypedDict, TypeVar, overload
 from urllib.parse import urljoin, urlsplit
 
 from blinker import Signal
@@ -174,6 +174,8 @@ class Consumer(ABC):
     """
 
     name: str
+    #: What `storage` is where none is given; it holds nothing of a blueprint's.
+    default_storage: ClassVar[Any] = SessionStorage()
     client_id = Option[str | None](None)
     client_secret = Option[str | None](None)
     token_endpoint_auth_method = Option[oauth2.AuthMethod]("client_secret_basic")
@@ -210,7 +212,7 @@ class Consumer(ABC):
         """Take over what the constructor was given, and check it."""
         self._given = dict(given)
         self.from_config: dict[str, str] = {}
-        self._storage: BaseStorage | None = None
+        del self.storage
         if storage is not None:
             self.storage = storage
         for name in _URLS:
@@ -246,7 +248,8 @@ class Consumer(ABC):
         Raises:
             StorageError: The storage failed, or what it holds is not a token.
         """
-        read = self.storage.reread if past_cache else self.storage.get
+        storage = self.async_storage
+        read = storage.reread if past_cache else storage.get
         try:
             token = await saved(read(self, **who), named=bool(who))
         except UserRequiredError:
@@ -270,13 +273,13 @@ class Consumer(ABC):
             StorageError: The storage failed.
             UserRequiredError: It keeps tokens for users, and nobody is known.
         """
-        async with turn(self.storage, self):
-            await saved(self.storage.set(self, token.copy()), token)
+        async with turn(self.async_storage, self):
+            await saved(self.async_storage.set(self, token.copy()), token)
 
     async def forget(self) -> None:
         """Delete the token; fine if there is none; see `keep`."""
-        async with turn(self.storage, self):
-            await saved(self.storage.delete(self))
+        async with turn(self.async_storage, self):
+            await saved(self.async_storage.delete(self))
 
     def about(self, error: E) -> E:
         """Name this blueprint in an error."""
@@ -289,25 +292,38 @@ class Consumer(ABC):
         return self._app_config().get(key) if key else None
 
     @property
-    def storage(self) -> BaseStorage:
+    def storage(self) -> Any:
         """Where the tokens are kept, a `BaseStorage` or a class of one.
 
         Deleting it brings the default back, `SessionStorage`.
         """
-        return _DEFAULT_STORAGE if self._storage is None else self._storage
+        return self._storage[0]
 
     @storage.setter
-    def storage(self, value: BaseStorage | type[BaseStorage]) -> None:
+    def storage(self, value: Any) -> None:
         storage = value() if isinstance(value, type) else value
-        if not isinstance(storage, BaseStorage):
-            raise TypeError(
-                f"a storage is a subclass of BaseStorage, not {type(storage).__name__}"
-            )
-        self._storage = storage
+        self._storage = storage, self._as_async(storage)
 
     @storage.deleter
     def storage(self) -> None:
-        self._storage = None
+        self.storage = self.default_storage
+
+    @property
+    def async_storage(self) -> BaseStorage:
+        """The same as our coroutines use it; under Quart it is that very object."""
+        return self._storage[1]
+
+    def _as_async(self, storage: Any) -> BaseStorage:
+        """Return a storage as one with coroutines.
+
+        Raises:
+            TypeError: It is not a storage.
+        """
+        if isinstance(storage, BaseStorage):
+            return storage
+        raise TypeError(
+            f"a storage is a subclass of BaseStorage, not {type(storage).__name__}"
+        )
 
     #: The older name of `storage`.
     backend = storage
@@ -372,6 +388,3 @@ def _check_origins(origins: Collection[str]) -> None:
                 "allowed_origins is a list of origins such as https://api.example.org "
                 f"or https://*.example.org, not {origin or origins!r}"
             )
-
-
-_DEFAULT_STORAGE = SessionStorage()

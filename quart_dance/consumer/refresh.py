@@ -60,7 +60,7 @@ async def refreshed(
         TokenRequestError: The provider failed; the old token is kept.
         NotAuthorizedError: The provider no longer knows the old one; it is deleted.
     """
-    if not consumer.storage.can_save():
+    if not consumer.async_storage.can_save():
         raise consumer.about(
             TokenExpiredError(
                 f"the token of {consumer.name!r} has expired, and a new one could not "
@@ -72,9 +72,9 @@ async def refreshed(
         raise consumer.about(
             TokenExpiredError(f"the token of {consumer.name!r} expires on arrival")
         )
-    account = await account_of(consumer.storage, consumer, **who)
+    account = await account_of(consumer.async_storage, consumer, **who)
     if account is not None and not who:
-        who = consumer.storage.named(account)
+        who = consumer.async_storage.named(account)
     # Without accounts a token is its holder's: two visitors never share a flight.
     key = (consumer, _identity(old) if account is None else account, account is None)
     new: Token | None = None
@@ -88,7 +88,9 @@ async def refreshed(
     if known or account is None:
         # A flight saves for the one who started it. Whoever else holds the old token
         # in a storage of their own, such as a session, saves for themselves.
-        replaced = consumer.storage.replace(consumer, old, new.copy() or None, **who)
+        replaced = consumer.async_storage.replace(
+            consumer, old, new.copy() or None, **who
+        )
         if not await saved(replaced, old, new) and known:
             # Logged out, or in again, since then: that counts.
             new = await consumer.load(past_cache=True, **who) or _REVOKED
@@ -126,7 +128,7 @@ async def _fly(
     runtime: Runtime, consumer: Consumer, old: Token, who: Who, key: object
 ) -> Token:
     """Read again, exchange, save; return the token that is then stored."""
-    storage, clock = consumer.storage, asyncio.get_running_loop().time
+    storage, clock = consumer.async_storage, asyncio.get_running_loop().time
     async with storage.refresh_lock(consumer, **who):
         began = clock()
         stored = await consumer.load(past_cache=True, **who)

@@ -7,6 +7,7 @@ nothing of one event loop is used from another.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Coroutine, MutableMapping
 from typing import Any, Protocol, TypeVar
@@ -93,6 +94,7 @@ class Runtime:
         used_states: The states whose callback has come, for as long as their
             attempts live.
         refreshed: What spent refresh tokens were exchanged for.
+        sync_pools: What sync code keeps open; of each process, blueprint and transport.
     """
 
     def __init__(self) -> None:
@@ -102,6 +104,7 @@ class Runtime:
         self.deadline = 10.0
         self.used_states = Memory(life=600)
         self.refreshed = Memory(life=60)
+        self.sync_pools: dict[tuple[int, object, object], Any] = {}
         self._loops: MutableMapping[asyncio.AbstractEventLoop, LoopState] = (
             WeakKeyDictionary()
         )
@@ -122,6 +125,9 @@ class Runtime:
             await asyncio.wait(here.tasks)
         for key in [k for k in here.pools if owner in (None, k[0])]:
             await here.pools.pop(key).aclose()
+        for pool in [k for k in self.sync_pools if k[0] == os.getpid()]:
+            if owner in (None, pool[1]):
+                self.sync_pools.pop(pool).close()
 
 
 def runtime(app: Application) -> Runtime:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiocache import SimpleMemoryCache
+from databases import DictCache
 from quart import Quart
 from quart_auth import AuthUser, QuartAuth, current_user, login_user, logout_user
 from sqlalchemy import ForeignKey, func, select
@@ -28,6 +28,7 @@ from quart_dance.consumer.backend.sqla import OAuthConsumerMixin as BackendMixin
 from quart_dance.consumer.backend.sqla import SQLAlchemyBackend
 from quart_dance.consumer.backend.sqla import SQLAlchemyStorage as StorageOfBackend
 from quart_dance.consumer.storage import BaseStorage, MemoryStorage
+from quart_dance.consumer.storage.cache import MARKER_TTL
 from quart_dance.consumer.storage.session import SessionStorage
 from quart_dance.consumer.storage.sqla import OAuthConsumerMixin, SQLAlchemyStorage
 from quart_dance.testing import DevProvider
@@ -166,18 +167,20 @@ async def test_sqlalchemy_with_users(dev_provider, sessions, way):
 async def test_sqlalchemy_with_a_cache(dev_provider, sessions):
     """With a cache, a token that has been read once is read from there."""
     app, blueprint = auth_app(dev_provider)
-    cache = SimpleMemoryCache()
+    cache = DictCache()
     blueprint.storage = SQLAlchemyStorage(
         OAuth, sessions, user=current_user, cache=cache
     )
     await walk_as_users(app, dev_provider, sessions)
-    async with sessions.begin() as session:
-        for row in await session.scalars(select(OAuth)):
-            await session.delete(row)
+    cache.end(MARKER_TTL)
     visitor = Visitor(app)
     await visitor.get("/in/2")
     assert await me(visitor) == "bob"
-    await cache.clear()
+    async with sessions.begin() as session:
+        for row in await session.scalars(select(OAuth)):
+            await session.delete(row)
+    assert await me(visitor) == "bob"
+    cache.values.clear()
     assert await me(visitor) == "nobody"
 
 

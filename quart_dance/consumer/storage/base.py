@@ -133,6 +133,20 @@ class BaseStorage(ABC):
         """Say whether what is set here and now would be kept."""
         return True
 
+    @property
+    def keeps_accounts(self) -> bool:
+        """Whether tokens are kept for users: whether `account` is overridden."""
+        return type(self).account is not BaseStorage.account
+
+    async def aclose(self) -> None:  # noqa: B027
+        """Close what this storage holds open in the running event loop.
+
+        Sync code does so at the end of the process; it opens again when it is used.
+        """
+
+    def after_fork(self) -> None:  # noqa: B027
+        """Let go of what belongs to the parent process, without touching it."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a class whose three methods are not coroutine functions.
 
@@ -259,16 +273,21 @@ async def saved(saving: Awaitable[T], *tokens: Token | None, named: bool = False
     except Exception as caught:
         if named and isinstance(caught, TypeError | ValueError):
             raise
-        problem = type(caught).__name__
+        problem = type(caught).__name__ + _said(caught, tokens)
         where = "".join(traceback.format_tb(caught.__traceback__))  # code, no values
-        # Without the statement and its values, that SQLAlchemy adds.
-        said = str(getattr(caught, "orig", None) or caught)
-        # Databases repeat what they were given, and cut it short: a beginning counts.
-        if not any(secret[:8] in said for secret in _secrets(tokens)):
-            problem += f": {clean(said)}"
     _logger.error("A storage failed: %s\n%s", problem, where)
     # Outside of the handler: a database's error may hold the statement's values.
     raise StorageError(f"the storage failed ({problem})")
+
+
+def _said(error: Exception, tokens: tuple[Token | None, ...]) -> str:
+    """Return what an error says, nothing if that may be a token."""
+    # Without the statement and its values, that SQLAlchemy adds.
+    said = str(getattr(error, "orig", None) or error)
+    # Databases repeat what they were given, and cut it short: a beginning counts.
+    if any(secret[:8] in said for secret in _secrets(tokens)):
+        return ""
+    return f": {clean(said)}"
 
 
 def _secrets(value: object) -> Iterator[str]:

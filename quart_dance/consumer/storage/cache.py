@@ -70,10 +70,10 @@ class TokenCache:
         if found is not None and "token" in found:
             token = found["token"]
             return None if token is None else Token(token)
-        began = self._now()
+        began = self._clock()
         token = await load()
         # Nothing stood there; a marker may by now, so a reader never replaces.
-        if answered and found is None and self._now() - began < READ_DEADLINE:
+        if answered and found is None and self._clock() - began < READ_DEADLINE:
             entry = json.dumps({"of": key, "token": token})
             if (ttl := self._life(token)) > 0:
                 await self._call(self._cache.add(key, entry, ttl=ttl), taken=True)
@@ -95,9 +95,6 @@ class TokenCache:
             mark = self._cache.set(key, _CHANGING, ttl=MARKER_TTL)
             await self._call(mark, must=True)
 
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
-
     def _life(self, token: Token | None) -> int:
         """Return for how many seconds an entry may stand."""
         if token is None:
@@ -110,8 +107,7 @@ class TokenCache:
     ) -> tuple[bool, Any]:
         """Wait for a cache, but not long; return whether it answered, and what."""
         try:
-            async with asyncio.timeout(DEADLINE):
-                return True, await call
+            return True, await self._answer(call)
         except Exception as error:
             if taken and isinstance(error, ValueError):
                 return True, None  # how aiocache says that the key exists
@@ -123,6 +119,13 @@ class TokenCache:
                 f": an old token may be seen for {self._ttl} s" if must else "",
             )
             return False, None
+
+    def _clock(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _answer(self, call: Awaitable[Any]) -> Any:
+        async with asyncio.timeout(DEADLINE):
+            return await call
 
 
 def _decode(value: Any, key: str) -> dict[str, Any] | None:

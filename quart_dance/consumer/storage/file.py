@@ -30,6 +30,7 @@ from .base import (
     local_lock,
     until,
 )
+from .caller import in_caller
 from .users import chosen, key_of
 
 T = TypeVar("T")
@@ -157,7 +158,7 @@ class FileStorage(BaseStorage):
         """Return whose token it is, None for nobody."""
         user, user_id = await chosen(self.user, self.user_id, user, user_id)
         if user_id is None:
-            user_id = key_of(user)
+            user_id = await in_caller(key_of, user)
         if user_id is None or user_id is NOBODY:
             return None
         if not self._has_users:

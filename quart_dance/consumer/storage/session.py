@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, ClassVar
 
-from quart import (
-    current_app,
-    has_request_context,
-    has_websocket_context,
-    request,
-    session,
-)
-from quart.sessions import SecureCookieSessionInterface, SessionInterface
-from quart.typing import ResponseTypes
+import quart
 from werkzeug.http import dump_cookie
 
 from ...errors import StorageError, TokenTooLargeError
@@ -43,6 +35,9 @@ class SessionStorage(BaseStorage):
             that has expired means another login.
     """
 
+    #: The framework whose session it is; `flask` has the same names.
+    web: ClassVar[Any] = quart
+
     def __init__(
         self, key: str = "{bp.name}_oauth_token", *, refresh_tokens: bool = True
     ) -> None:
@@ -55,7 +50,7 @@ class SessionStorage(BaseStorage):
         Raises:
             StorageError: There is no request.
         """
-        token = _session(blueprint).get(self._key(blueprint))
+        token = self._session(blueprint).get(self._key(blueprint))
         return Token(token).copy() if isinstance(token, dict) else None
 
     async def set(self, blueprint: Owner, token: Mapping[str, Any]) -> None:
@@ -69,72 +64,79 @@ class SessionStorage(BaseStorage):
         if not self.refresh_tokens:
             token.pop("refresh_token", None)
         # No variable holds the session: a traceback would show the token in it.
-        if current_app.session_interface.is_null_session(_session(blueprint)):
+        interface = self.web.current_app.session_interface
+        if interface.is_null_session(self._session(blueprint)):
             raise StorageError("there is no session: set app.secret_key")
         key = self._key(blueprint)
-        if (size := _cookie_size({**_session(blueprint), key: token})) > MAX_COOKIE:
+        size = self._cookie_size({**self._session(blueprint), key: token})
+        if size > MAX_COOKIE:
             raise TokenTooLargeError(
                 f"with this token the session cookie would have {size} bytes, and "
                 f"browsers accept {MAX_COOKIE}: use a storage on the server"
             )
-        _session(blueprint)[key] = dict(token)
+        self._session(blueprint)[key] = dict(token)
 
     async def delete(self, blueprint: Owner) -> None:
         """Take the token out of the session."""
-        _session(blueprint).pop(self._key(blueprint), None)
+        self._session(blueprint).pop(self._key(blueprint), None)
 
     @asynccontextmanager
     async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
         """Hold off other refreshes of this session, and of nobody else's."""
-        key = id(_session(blueprint)._get_current_object())
+        key = id(self._session(blueprint)._get_current_object())
         async with local_lock(self, blueprint.name, key):
             yield
 
     def can_save(self) -> bool:
         """Say whether the session will still be saved: in a request, before its end."""
-        return has_request_context() and _ENDED not in request.scope
+        return self.web.has_request_context() and _ENDED not in self._scope()
 
     def _key(self, blueprint: Owner) -> str:
         return self.key.format(bp=blueprint)
 
+    def _scope(self) -> Any:
+        """Return what lives as long as the request at hand."""
+        return quart.request.scope
 
-async def mark_end(response: ResponseTypes) -> ResponseTypes:
+    def _has_session(self) -> bool:
+        return quart.has_request_context() or quart.has_websocket_context()
+
+    def _session(self, blueprint: Owner) -> Any:
+        if self._has_session():
+            return self.web.session
+        raise StorageError(
+            f"the token of {blueprint.name!r} is in the visitor's session, and there "
+            "is no request here: a background job needs a storage on the server"
+        )
+
+    def _cookie_size(self, values: Mapping[str, Any]) -> int:
+        """Return the size of the session cookie in bytes; 0 for one on the server."""
+        app = self.web.current_app
+        interface = app.session_interface
+        if not isinstance(interface, self.web.sessions.SecureCookieSessionInterface):
+            return 0
+        serializer = interface.get_signing_serializer(app)
+        if serializer is None:
+            return 0
+        cookie = dump_cookie(
+            interface.get_cookie_name(app),
+            str(serializer.dumps(dict(values))),
+            domain=interface.get_cookie_domain(app),
+            path=interface.get_cookie_path(app),
+            secure=interface.get_cookie_secure(app),
+            httponly=interface.get_cookie_httponly(app),
+            samesite=interface.get_cookie_samesite(app),
+            partitioned=bool(app.config.get("SESSION_COOKIE_PARTITIONED")),
+            max_size=0,
+        )
+        # A permanent session's cookie has an Expires attribute as well.
+        return len(cookie) + len("; Expires=Thu, 01 Jan 1970 00:00:00 GMT")
+
+
+def mark_end(scope: MutableMapping[str, Any]) -> None:
     """Remember, after each request, that its session is about to be saved.
 
     Code that runs later with the request still at hand (a streaming body, a task)
     would change a session that nobody saves any more.
     """
-    cast(dict[str, Any], request.scope)[_ENDED] = True
-    return response
-
-
-def _session(blueprint: Owner) -> Any:
-    if has_request_context() or has_websocket_context():
-        return session
-    raise StorageError(
-        f"the token of {blueprint.name!r} is in the visitor's session, and there is "
-        "no request here: a background job needs a storage on the server"
-    )
-
-
-def _cookie_size(values: Mapping[str, Any]) -> int:
-    """Return the size of the session cookie in bytes; 0 for a server-side session."""
-    app = current_app
-    interface: SessionInterface = app.session_interface
-    if not isinstance(interface, SecureCookieSessionInterface):
-        return 0
-    serializer = interface.get_signing_serializer(app)
-    if serializer is None:
-        return 0
-    cookie = dump_cookie(
-        interface.get_cookie_name(app),
-        str(serializer.dumps(dict(values))),
-        domain=interface.get_cookie_domain(app),
-        path=interface.get_cookie_path(app),
-        secure=interface.get_cookie_secure(app),
-        httponly=interface.get_cookie_httponly(app),
-        samesite=interface.get_cookie_samesite(app),
-        max_size=0,
-    )
-    # A permanent session's cookie has an Expires attribute as well.
-    return len(cookie) + len("; Expires=Thu, 01 Jan 1970 00:00:00 GMT")
+    scope[_ENDED] = True

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import (
     async_scoped_session,
     async_sessionmaker,
 )
+from sqlalchemy.pool import Pool
 from sqlalchemy.util import greenlet_spawn
 
 from ...errors import StorageError, UserRequiredError
@@ -31,6 +32,7 @@ from .base import (
     saved,
 )
 from .cache import AsyncCache, TokenCache
+from .caller import in_caller
 from .database import Work, run
 from .leases import Lease, TableLease, lease_name
 from .model import OAuthConsumerMixin
@@ -40,6 +42,8 @@ from .users import chosen, coerce, key_of
 __all__ = ["OAuthConsumerMixin", "SQLAlchemyStorage"]
 
 T = TypeVar("T")
+#: Pools of the process that has forked us: what is collected would be closed.
+_parents: list[Pool] = []
 Session = (
     async_sessionmaker[Any] | async_scoped_session[Any] | AsyncSession | AsyncEngine
 )
@@ -118,7 +122,7 @@ class SQLAlchemyStorage(BaseStorage):
         self.user_required = user_required
         self.anon_user = anon_user
         self.cache = None if cache is None else TokenCache(cache, cache_ttl)
-        _check_session(session)
+        self._check_session()
         self._lazy_rows: Rows | None = None
         self.lease = lease
         self._known: WeakKeyDictionary[Engine, _Facts] = WeakKeyDictionary()
@@ -255,6 +259,16 @@ class SQLAlchemyStorage(BaseStorage):
         """Return how to name an account to the other methods."""
         return {"user_id": account}
 
+    async def aclose(self) -> None:
+        """Close the connections that lie in the engine's pool."""
+        await AsyncEngine(self._engine()).dispose()
+
+    def after_fork(self) -> None:
+        """Leave the connections in the engine's pool to the parent process."""
+        engine = self._engine()
+        _parents.append(engine.pool)
+        engine.dispose(close=False)
+
     # The database
 
     @property
@@ -264,6 +278,14 @@ class SQLAlchemyStorage(BaseStorage):
             self._lazy_rows = Rows(inspect_model(self.model))
         return self._lazy_rows
 
+    def _check_session(self) -> None:
+        kinds = (async_sessionmaker, async_scoped_session, AsyncSession, AsyncEngine)
+        if not isinstance(self.session, kinds):
+            raise TypeError(
+                "session is an async_sessionmaker, async_scoped_session, AsyncSession "
+                f"or AsyncEngine, not {type(self.session).__name__}"
+            )
+
     def _engine(self) -> Engine:
         session = self.session
         if isinstance(session, AsyncEngine):
@@ -272,7 +294,8 @@ class SQLAlchemyStorage(BaseStorage):
             session = session.session_factory
         if isinstance(session, async_sessionmaker):
             session = session()  # connects to nothing
-        return session.sync_session.get_bind(inspect_model(self.model)).engine
+        bind = session.sync_session.get_bind(inspect_model(self.model))
+        return bind.engine
 
     async def _run(
         self, kind: Work, work: Callable[[Connection], T], *tokens: Token | None
@@ -284,12 +307,16 @@ class SQLAlchemyStorage(BaseStorage):
         """
         engine = self._engine()
         try:
-            running = greenlet_spawn(run, engine, kind, work)
-            return await saved(finished(running), *tokens)
+            return await saved(self._execute(engine, kind, work), *tokens)
         except StorageError:
             # Perhaps an index or a table is gone: look again the next time.
             self._known.pop(engine, None)
             raise
+
+    async def _execute(
+        self, engine: Engine, kind: Work, work: Callable[[Connection], T]
+    ) -> T:
+        return await finished(greenlet_spawn(run, engine, kind, work))
 
     async def _load(self, blueprint: Owner, who: Any) -> Token | None:
         def work(connection: Connection) -> Any:
@@ -360,10 +387,7 @@ class SQLAlchemyStorage(BaseStorage):
     async def _identity(self, user: Any, user_id: Any) -> Any:
         user, user_id = await chosen(self.user, self.user_id, user, user_id)
         if user_id is None and user is not None:
-            is_mapped = hasattr(inspect_model(user, raiseerr=False), "identity")
-            user_id = (
-                self._rows.id_of(user) if is_mapped else key_of(user, self.anon_user)
-            )
+            user_id = await in_caller(self._id_of, user)
         if user_id is None or user_id is NOBODY:
             return None
         column = self._rows.user
@@ -371,11 +395,7 @@ class SQLAlchemyStorage(BaseStorage):
             raise TypeError(f"{self.model.__name__} has no user: no user can be named")
         return coerce(user_id, column.type.python_type)
 
-
-def _check_session(session: object) -> None:
-    kinds = (async_sessionmaker, async_scoped_session, AsyncSession, AsyncEngine)
-    if not isinstance(session, kinds):
-        raise TypeError(
-            "session is an async_sessionmaker, async_scoped_session, AsyncSession or "
-            f"AsyncEngine, not {type(session).__name__}"
-        )
+    def _id_of(self, user: Any) -> Any:
+        if hasattr(inspect_model(user, raiseerr=False), "identity"):
+            return self._rows.id_of(user)
+        return key_of(user, self.anon_user)

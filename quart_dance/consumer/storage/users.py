@@ -8,6 +8,7 @@ import uuid
 from typing import Any
 
 from .base import NOBODY
+from .caller import in_caller
 
 
 async def resolve(reference: Any) -> Any:
@@ -19,11 +20,11 @@ async def resolve(reference: Any) -> Any:
     for _ in range(8):  # a coroutine function may return a proxy, and so on
         # First of all: a LocalProxy of anything passes for awaitable and callable.
         if hasattr(reference, "_get_current_object"):
-            reference = reference._get_current_object()
+            reference = await in_caller(reference._get_current_object)
         elif inspect.isawaitable(reference):
             reference = await reference
         elif callable(reference) and not isinstance(reference, type):
-            reference = reference()
+            reference = await in_caller(reference)
         else:
             break
     return reference

@@ -1,0 +1,8 @@
+"""The same under Flask: `quart_dance.flask.consumer` mirrors `quart_dance.consumer`.
+
+Beside it there are the ways between sync and async storages.
+"""
+
+from .storages import AsyncStorage, BaseStorage, SyncStorage
+
+__all__ = ["AsyncStorage", "BaseStorage", "SyncStorage"]
