@@ -273,7 +273,7 @@ async def test_block_storages_files(read, dev_provider, in_folder):
         await Visitor(module.app).login(dev_provider, person, "/login/github")
     github = module.blueprint.session_for(user_id=2, app=module.app)
     assert (await github.get("/user")).json()["login"] == "bob"
-    files = sorted(path.name for path in in_folder.glob("tokens/github/*"))
+    files = sorted(path.name for path in in_folder.glob("tokens/github/*.json"))
     assert files == ["1.json", "2.json"]
 
 

@@ -244,11 +244,11 @@ class Consumer(ABC):
         """Return a copy of the stored token; None if there is none, or no user.
 
         Raises:
-            StorageError: What the storage holds is not a token.
+            StorageError: The storage failed, or what it holds is not a token.
         """
         read = self.storage.reread if past_cache else self.storage.get
         try:
-            token = await read(self, **who)
+            token = await saved(read(self, **who), named=bool(who))
         except UserRequiredError:
             if who:
                 raise

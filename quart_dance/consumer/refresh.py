@@ -7,7 +7,12 @@ import logging
 from contextvars import ContextVar
 from typing import Any
 
-from ..errors import NotAuthorizedError, TokenExpiredError, TokenRequestError
+from ..errors import (
+    NotAuthorizedError,
+    StorageError,
+    TokenExpiredError,
+    TokenRequestError,
+)
 from ..oauth.answer import read_token
 from ..oauth.attempt import fingerprint
 from ..oauth.oauth2 import refresh_form
@@ -16,13 +21,16 @@ from .http import post_form
 from .options import Consumer, Who
 from .runtime import Runtime
 from .signals import oauth_refreshed, oauth_revoked
-from .storage.base import saved
+from .storage.base import account_of, saved
 
 _logger = logging.getLogger(__name__)
 #: In place of a token: the provider said that there is none any more.
 _REVOKED = Token()
 #: How many receivers of refreshes we are in, one inside the other.
 _depth: ContextVar[int] = ContextVar("quart_dance_refresh_depth", default=0)
+#: Seconds that reading again may take: what is left of a lease must do for the
+#: provider's answer and for the save.
+SLACK = 10
 #: How providers say that a refresh token is dead: RFC 6749, 5.2, and GitHub.
 _DEAD = ("invalid_grant", "bad_refresh_token")
 
@@ -64,7 +72,7 @@ async def refreshed(
         raise consumer.about(
             TokenExpiredError(f"the token of {consumer.name!r} expires on arrival")
         )
-    account = await saved(consumer.storage.account(consumer, **who))
+    account = await account_of(consumer.storage, consumer, **who)
     if account is not None and not who:
         who = consumer.storage.named(account)
     # Without accounts a token is its holder's: two visitors never share a flight.
@@ -118,8 +126,9 @@ async def _fly(
     runtime: Runtime, consumer: Consumer, old: Token, who: Who, key: object
 ) -> Token:
     """Read again, exchange, save; return the token that is then stored."""
-    storage = consumer.storage
+    storage, clock = consumer.storage, asyncio.get_running_loop().time
     async with storage.refresh_lock(consumer, **who):
+        began = clock()
         stored = await consumer.load(past_cache=True, **who)
         if stored is None:
             return _REVOKED  # logged out meanwhile
@@ -129,6 +138,10 @@ async def _fly(
             if not can_refresh(consumer, stored):
                 return stored
             old = stored
+        if clock() - began > SLACK:
+            raise consumer.about(
+                StorageError(f"reading the token of {consumer.name!r} took too long")
+            )
         new = await _exchange(runtime, consumer, old)
         runtime.refreshed.put(_identity(old), new, runtime.clock())
         replaced = storage.replace(consumer, old, new.copy() or None, **who)

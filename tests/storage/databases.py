@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ForeignKey, event, text
+from sqlalchemy import ForeignKey, String, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -39,7 +39,7 @@ class Base(DeclarativeBase):
 class User(Base):
     __tablename__ = "user"
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
+    name: Mapped[str] = mapped_column(String(50))
 
 
 class OAuth(OAuthConsumerMixin, Base):
@@ -181,6 +181,13 @@ class DictCache:
             raise ValueError(f"Key {key} already exists, use .set to update the value")
         self.values[key], self.ttls[key] = value, ttl
         return True
+
+    def end(self, seconds: float) -> None:
+        """Let so much time pass: forget what was to be kept for no longer."""
+        for key, ttl in list(self.ttls.items()):
+            self.ttls[key] = ttl - seconds
+            if ttl <= seconds:
+                del self.values[key], self.ttls[key]
 
     async def _operate(self, operation: str) -> None:
         if operation in self.failing:

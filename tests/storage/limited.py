@@ -31,6 +31,11 @@ ACTIONS = {
 }
 
 
+def listed(folder: Path) -> list[str]:
+    """Return what lies in a folder beside the lock files."""
+    return [path.name for path in folder.glob("*") if path.name != ".locks"]
+
+
 class Killer:
     """Kills this process before or after one of its system calls.
 
@@ -60,8 +65,8 @@ def kill(action: str) -> list[Any]:
     """
     seen: list[Any] = []
     while True:
-        for file in FILE.parent.glob("*"):
-            file.unlink()
+        for name in listed(FILE.parent):
+            (FILE.parent / name).unlink()
         asyncio.run(STORAGE.set(OWNER, OLD))
         child = os.fork()
         if child == 0:
@@ -71,11 +76,12 @@ def kill(action: str) -> list[Any]:
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):
             return seen
-        modes = {file.stat().st_mode & 0o777 for file in FILE.parent.iterdir()}
+        files = (path for path in FILE.parent.rglob("*") if path.is_file())
+        modes = {file.stat().st_mode & 0o777 for file in files}
         token = json.loads(FILE.read_bytes()) if FILE.exists() else None
         assert token in (None, OLD, NEW), token
         asyncio.run(STORAGE.delete(OWNER))
-        left = os.listdir(FILE.parent)
+        left = listed(FILE.parent)
         seen.append([token and token["access_token"], sorted(modes), left])
 
 
@@ -84,7 +90,7 @@ def attempt() -> list[Any]:
     try:
         asyncio.run(STORAGE.set(OWNER, NEW))
     except StorageError as error:
-        return [str(error), os.listdir(FILE.parent)]
+        return [str(error), listed(FILE.parent)]
     return ["stored"]
 
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from limited import listed
 from support import Visitor, make_app
 
 from quart_dance.consumer.storage import NOBODY
@@ -30,7 +31,7 @@ async def test_the_file_is_the_token(tmp_path):
     assert await FileStorage(tmp_path / "token.json").get(OWNER) == TOKEN
     await storage.delete(OWNER)
     await storage.delete(OWNER)
-    assert os.listdir(tmp_path) == []
+    assert listed(tmp_path) == []
     assert await storage.get(OWNER) is None
     await FileStorage(tmp_path / "nowhere" / "token.json").delete(OWNER)
 
@@ -55,8 +56,8 @@ async def test_names(tmp_path):
     for user_id in IDS:
         found = await storage.get(OWNER, user_id=user_id)
         assert found == {"access_token": user_id}
-    names = os.listdir(folder)
-    assert os.listdir(tmp_path) == ["tokens"]
+    names = listed(folder)
+    assert listed(tmp_path) == ["tokens"]
     assert (
         len({unicodedata.normalize("NFC", n).casefold() for n in names})
         == len(set(IDS)) + 1
@@ -74,7 +75,7 @@ async def test_names_of_blueprints(tmp_path):
     for name in names:
         found = await storage.get(SimpleNamespace(name=name))
         assert found == {"access_token": name}
-    assert len(os.listdir(tmp_path)) == len(names)
+    assert len(listed(tmp_path)) == len(names)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ async def test_fields_that_touch_nothing(tmp_path):
     assert await storage.get(SimpleNamespace(name="a"), user_id="b-c") == {
         "access_token": "a b-c"
     }
-    assert sorted(os.listdir(tmp_path)) == [
+    assert sorted(listed(tmp_path)) == [
         "{x}.a-b.c.json",
         "{x}.a.b-c.json",
         "{x}.c.a-b.json",
@@ -151,7 +152,7 @@ def test_threads(tmp_path):
     for thread in threads:
         thread.join()
     assert failed == []
-    assert sorted(os.listdir(tmp_path)) == sorted(
+    assert sorted(listed(tmp_path)) == sorted(
         ["all.json", *(f"{number}.json" for number in range(8))]
     )
 
@@ -252,7 +253,7 @@ async def test_users(tmp_path, reference):
     """Whose token it is may be a value, a proxy, a function or a coroutine function."""
     storage = FileStorage(tmp_path / "{bp.name}" / "{user_id}.json", **reference)
     await storage.set(OWNER, TOKEN)
-    assert os.listdir(tmp_path / "dev") == ["7.json"]
+    assert listed(tmp_path / "dev") == ["7.json"]
     assert await storage.account(OWNER) == "7"
     assert await storage.get(OWNER) == TOKEN
     assert await storage.get(OWNER, user_id=8) is None
@@ -278,14 +279,14 @@ async def test_nobody(tmp_path, reference):
     for call in [*calls, storage.replace(OWNER, TOKEN, None)]:
         with pytest.raises(UserRequiredError):
             await call
-    assert os.listdir(tmp_path) == []
+    assert listed(tmp_path) == []
 
 
 async def test_user_id_0(tmp_path):
     """The id 0 is somebody's, and the empty one nobody's."""
     storage = FileStorage(tmp_path / "{user_id}.json", user_id=lambda: 0)
     await storage.set(OWNER, TOKEN)
-    assert os.listdir(tmp_path) == ["0.json"]
+    assert listed(tmp_path) == ["0.json"]
     with pytest.raises(ValueError, match="'' is no user id"):
         await storage.get(OWNER, user_id="")
 

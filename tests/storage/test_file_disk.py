@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from limited import listed
 
 import quart_dance
 from quart_dance.consumer.storage.file import FileStorage
@@ -150,7 +151,7 @@ async def test_link(tmp_path):
     with pytest.raises(StorageError, match=r"token\.json is a link"):
         await storage.set(OWNER, TOKEN)
     await storage.delete(OWNER)
-    assert os.listdir(tmp_path) == ["elsewhere.json"]
+    assert listed(tmp_path) == ["elsewhere.json"]
     assert elsewhere.read_text() == '{"access_token": "of somebody else"}'
 
 

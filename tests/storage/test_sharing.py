@@ -89,15 +89,15 @@ async def test_the_account_of_a_flight_stays(dev_provider, tmp_path):
 
 
 class Gated(SimpleMemoryCache):  # type: ignore[misc]
-    """A cache whose next `set` of a token waits at a gate."""
+    """A cache whose second `set` waits at a gate."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.gate: asyncio.Event | None = None
-        self.waits = asyncio.Event()
+        self.gate, self.waits, self.sets = asyncio.Event(), asyncio.Event(), 0
 
     async def set(self, key: str, value: Any, **kwargs: Any) -> Any:
-        if self.gate is not None and '"late"' in value:
+        self.sets += 1
+        if self.sets == 2:
             self.waits.set()
             await self.gate.wait()
         return await super().set(key, value, **kwargs)
@@ -109,16 +109,14 @@ async def test_two_storages_with_one_cache(tmp_path):
     async with database(tmp_path / "a.db") as engine:
         one = SQLAlchemyStorage(OAuth, engine, cache=cache, user_required=False)
         two = SQLAlchemyStorage(OAuth, engine, cache=cache, user_required=False)
-        cache.gate = asyncio.Event()
         setting = asyncio.create_task(one.set(GITHUB, token("late")))
-        await cache.waits.wait()
-        deleting = asyncio.create_task(two.delete(GITHUB))
-        for _ in range(50):
-            await asyncio.sleep(0)
+        await cache.waits.wait()  # the token is in the database
+        await two.delete(GITHUB)
+        assert await one.get(GITHUB) is None
         cache.gate.set()
-        await asyncio.gather(setting, deleting)
-        assert await two.reread(GITHUB) is None
+        await setting
         assert await two.get(GITHUB) is None
+        assert await one.get(GITHUB) is None
 
 
 async def test_tenants_in_schemas_of_their_own(tmp_path):

@@ -10,7 +10,9 @@ from aiocache import SimpleMemoryCache
 from databases import GITHUB, DictCache, PlainBase, PlainOAuth, database, token
 
 from quart_dance.consumer import OAuth2ConsumerBlueprint
+from quart_dance.consumer.storage.cache import MARKER_TTL
 from quart_dance.consumer.storage.sqla import SQLAlchemyStorage
+from quart_dance.errors import StorageError
 
 
 @pytest_asyncio.fixture
@@ -39,8 +41,27 @@ async def test_what_the_cache_holds_is_text(engine):
     storage = SQLAlchemyStorage(PlainOAuth, engine, cache=cache)
     await storage.set(GITHUB, token("x"))
     ((key, value),) = cache.values.items()
-    assert json.loads(value) == {"token": {"access_token": "x"}}
+    assert json.loads(value) == {"changing": True}
+    cache.end(MARKER_TTL)
+    await storage.get(GITHUB)
+    ((key, value),) = cache.values.items()
+    assert json.loads(value) == {"of": key, "token": {"access_token": "x"}}
     assert key.startswith("quart_dance:") and "github" not in key
+
+
+async def test_an_answer_to_another_question(engine):
+    """S11: An entry of another account's, wherever it comes from, is not believed."""
+    cache = DictCache()
+    storage = SQLAlchemyStorage(PlainOAuth, engine, cache=cache)
+    other = OAuth2ConsumerBlueprint("other", __name__)
+    await storage.set(other, token("theirs"))
+    cache.end(MARKER_TTL)
+    assert await storage.get(other) == token("theirs")
+    ((_, theirs),) = cache.values.items()
+    assert await storage.get(GITHUB) is None
+    cache.values = dict.fromkeys(cache.values, theirs)
+    assert await storage.get(GITHUB) is None
+    assert await storage.get(other) == token("theirs")
 
 
 async def test_cache_ttl(engine):
@@ -48,6 +69,8 @@ async def test_cache_ttl(engine):
     cache = DictCache()
     storage = SQLAlchemyStorage(PlainOAuth, engine, cache=cache, cache_ttl=77)
     await storage.set(GITHUB, token("x"))
+    cache.end(MARKER_TTL)
+    await storage.get(GITHUB)
     assert list(cache.ttls.values()) == [77]
 
 
@@ -68,7 +91,7 @@ async def test_a_database_that_is_down(tmp_path):
         cache = DictCache()
         storage = SQLAlchemyStorage(PlainOAuth, engine, cache=cache)
         for _ in range(2):
-            with pytest.raises(Exception, match="no such table"):
+            with pytest.raises(StorageError, match="no such table"):
                 await storage.get(GITHUB)
         assert cache.values == {}
 

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 import pytest_asyncio
-from aiocache import SimpleMemoryCache
 from databases import (
     GITHUB,
     GOOGLE,
     Base,
+    DictCache,
     OAuth,
     PlainBase,
     PlainOAuth,
@@ -26,7 +26,9 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from quart_dance.consumer.storage import NOBODY
+from quart_dance.consumer.storage.cache import MARKER_TTL
 from quart_dance.consumer.storage.sqla import SQLAlchemyStorage
+from quart_dance.errors import StorageError
 
 USERS = [1, 0, NOBODY]
 
@@ -93,25 +95,27 @@ async def test_one_statement_each_without_users(tmp_path):
 @pytest.mark.parametrize("user_id", USERS)
 async def test_no_statement_with_a_warm_cache(engine, user_id):
     """With a warm cache get sends no statement, also where there is no token."""
-    storage = SQLAlchemyStorage(OAuth, engine, cache=SimpleMemoryCache())
-    assert await storage.get(GITHUB, user_id=user_id) is None
-    with statements(engine) as sent:
-        assert await storage.get(GITHUB, user_id=user_id) is None
-    assert sent == []
-    await storage.set(GITHUB, token("x"), user_id=user_id)
-    with statements(engine) as sent:
-        assert await storage.get(GITHUB, user_id=user_id) == token("x")
-    assert sent == []
-    await storage.delete(GITHUB, user_id=user_id)
-    with statements(engine) as sent:
-        assert await storage.get(GITHUB, user_id=user_id) is None
-    assert sent == []
+    cache = DictCache()
+    storage = SQLAlchemyStorage(OAuth, engine, cache=cache)
+    for change, stored in (
+        (lambda: storage.delete(GITHUB, user_id=user_id), None),
+        (lambda: storage.set(GITHUB, token("x"), user_id=user_id), token("x")),
+        (lambda: storage.delete(GITHUB, user_id=user_id), None),
+    ):
+        await change()
+        cache.end(MARKER_TTL)
+        assert await storage.get(GITHUB, user_id=user_id) == stored
+        with statements(engine) as sent:
+            assert await storage.get(GITHUB, user_id=user_id) == stored
+        assert sent == []
 
 
 async def test_past_the_cache(engine):
     """What is read under the refresh lock, and compared, comes from the database."""
-    storage = SQLAlchemyStorage(OAuth, engine, cache=SimpleMemoryCache())
+    cache = DictCache()
+    storage = SQLAlchemyStorage(OAuth, engine, cache=cache)
     await storage.set(GITHUB, token("x"))
+    cache.end(MARKER_TTL)
     assert await storage.get(GITHUB) == token("x")
     await execute(engine, "UPDATE flask_dance_oauth SET token = :t", t='{"a": 1}')
     assert await storage.get(GITHUB) == token("x")
@@ -193,12 +197,13 @@ async def test_statements_on_an_old_table(old_engine):
     """Without indexes a set is a short transaction; get and delete are one statement.
 
     What a set sends: a write that takes the lock, a look for duplicates, the token.
+    Where the table of the locks is missing it is made once.
     """
     storage = SQLAlchemyStorage(OAuth, old_engine)
     await storage.set(GITHUB, token("the look-up"), user_id=1)
     with statements(old_engine) as sent:
         await storage.set(GITHUB, token("x"), user_id=1)
-    assert [s.split()[0] for s in sent] == ["UPDATE", "SELECT", "UPDATE"]
+    assert [s.split()[0] for s in sent] == ["INSERT", "SELECT", "UPDATE"]
     with statements(old_engine) as sent:
         await storage.get(GITHUB, user_id=1)
         await storage.delete(GITHUB, user_id=1)
@@ -230,7 +235,7 @@ async def test_indexes_that_go(engine):
     storage = SQLAlchemyStorage(OAuth, engine)
     await storage.set(GITHUB, token("old"), user_id=1)
     await execute(engine, "DROP INDEX uq_flask_dance_oauth_provider_user")
-    with pytest.raises(Exception, match="ON CONFLICT"):
+    with pytest.raises(StorageError, match="ON CONFLICT"):
         await storage.set(GITHUB, token("new"), user_id=1)
     await storage.set(GITHUB, token("new"), user_id=1)
     assert await rows(engine) == [("github", 1, "new")]

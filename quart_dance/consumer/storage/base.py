@@ -5,9 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import random
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+)
 from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -90,7 +98,7 @@ class BaseStorage(ABC):
     @asynccontextmanager
     async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
         """Hold off every other refresh of this account, in this event loop."""
-        account = await _account(self, blueprint, **who)
+        account = await account_of(self, blueprint, **who)
         async with local_lock(self, blueprint.name, account):
             yield
 
@@ -200,10 +208,21 @@ async def finished(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-async def _account(storage: BaseStorage, blueprint: Owner, **who: Any) -> str | None:
-    asked = storage.account(blueprint, **who)
-    # Who names an account hears what is wrong with the name, a visitor does not.
-    return await asked if who else await saved(asked)
+async def until(attempt: Callable[[], Awaitable[bool]]) -> None:
+    """Try something again and again, ever less often, until it is done.
+
+    Others who want the same may sit in other processes: nobody tells us when to go on.
+    """
+    wait = 0.02
+    while not await attempt():
+        # Not all at the same moment.
+        await asyncio.sleep(wait * random.uniform(0.5, 1))
+        wait = min(2 * wait, 0.25)
+
+
+async def account_of(storage: BaseStorage, blueprint: Owner, **who: Any) -> str | None:
+    """Return whose token it is; see `saved` for what is raised."""
+    return await saved(storage.account(blueprint, **who), named=bool(who))
 
 
 @asynccontextmanager
@@ -215,17 +234,19 @@ async def turn(
     It makes the default `replace` a compare-and-swap; it is never held while a
     provider is asked.
     """
-    account = await _account(storage, blueprint, **who)
+    account = await account_of(storage, blueprint, **who)
     async with local_lock(storage, "turn", blueprint.name, account):
         yield
 
 
-async def saved(saving: Awaitable[T], *tokens: Token) -> T:
+async def saved(saving: Awaitable[T], *tokens: Token | None, named: bool = False) -> T:
     """Wait for a storage, letting no error through that may hold a token.
 
     Args:
         saving: What the storage does.
         tokens: The tokens that it knows.
+        named: Whether somebody named an account, and should hear what is wrong with
+            the name: a TypeError or a ValueError.
 
     Raises:
         StorageError: The storage failed; the message says how, without a token.
@@ -236,11 +257,15 @@ async def saved(saving: Awaitable[T], *tokens: Token) -> T:
     except (OAuthError, UserRequiredError):
         raise
     except Exception as caught:
+        if named and isinstance(caught, TypeError | ValueError):
+            raise
         problem = type(caught).__name__
         where = "".join(traceback.format_tb(caught.__traceback__))  # code, no values
+        # Without the statement and its values, that SQLAlchemy adds.
+        said = str(getattr(caught, "orig", None) or caught)
         # Databases repeat what they were given, and cut it short: a beginning counts.
-        if not any(secret[:8] in str(caught) for secret in _secrets(tokens)):
-            problem += f": {clean(str(caught))}"
+        if not any(secret[:8] in said for secret in _secrets(tokens)):
+            problem += f": {clean(said)}"
     _logger.error("A storage failed: %s\n%s", problem, where)
     # Outside of the handler: a database's error may hold the statement's values.
     raise StorageError(f"the storage failed ({problem})")

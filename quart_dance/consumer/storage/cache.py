@@ -8,23 +8,24 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ...oauth.token import Token, seconds
-from .base import local_lock
 
+T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 #: Seconds that a cache may take; after that the database answers.
 DEADLINE = 0.25
-#: Seconds that absence, and a change under way, are remembered.
-MARKER_TTL = 30
+#: Seconds that it is remembered that there is no token.
+ABSENCE_TTL = 30
+#: Seconds after a change in which the cache stays out of use.
+MARKER_TTL = 10
 #: Seconds after which what was read is too old to be put into the cache. Well below
 #: `MARKER_TTL`: a reader that began before a change ends before its marker.
-READ_DEADLINE = 10
+READ_DEADLINE = 5
 
 _CHANGING = json.dumps({"changing": True})
-_ABSENT = json.dumps({"token": None})
 
 
 class AsyncCache(Protocol):
@@ -38,7 +39,12 @@ class AsyncCache(Protocol):
 
 
 class TokenCache:
-    """Tokens in a cache: read from there, written to the database first.
+    """Tokens in a cache that several processes may share.
+
+    Only readers put tokens there, and only where there is nothing. Whoever changes a
+    token leaves a marker that outlives what readers hold, and readers go to the
+    database as long as it stands. So it does not matter in which order processes that
+    change one token at the same time come to the cache.
 
     Args:
         cache: The cache.
@@ -59,63 +65,56 @@ class TokenCache:
         self, key: str, load: Callable[[], Awaitable[Token | None]]
     ) -> Token | None:
         """Return what the cache holds, else what `load` returns."""
-        found = _decode(await self._call(self._cache.get(key)))
+        answered, value = await self._call(self._cache.get(key))
+        found = _decode(value, key)
         if found is not None and "token" in found:
             token = found["token"]
             return None if token is None else Token(token)
-        clock = asyncio.get_running_loop().time
-        began = clock()
+        began = self._now()
         token = await load()
-        # A marker may stand there, or a newer token: a reader never replaces.
-        if found is None and clock() - began < READ_DEADLINE:
-            value, ttl = self._entry(token)
-            if ttl > 0:
-                await self._call(self._cache.add(key, value, ttl=ttl), taken=True)
+        # Nothing stood there; a marker may by now, so a reader never replaces.
+        if answered and found is None and self._now() - began < READ_DEADLINE:
+            entry = json.dumps({"of": key, "token": token})
+            if (ttl := self._life(token)) > 0:
+                await self._call(self._cache.add(key, entry, ttl=ttl), taken=True)
         return token
 
-    async def change(
-        self,
-        key: str,
-        save: Callable[[], Awaitable[bool]],
-        token: Token | None,
-    ) -> bool:
-        """Save to the database, then to the cache, one at a time for each key.
+    async def change(self, key: str, save: Callable[[], Awaitable[T]]) -> T:
+        """Save to the database, with a marker in the cache before and after.
 
-        A marker goes before: if all ends in between, it keeps readers on the database
-        until what they might have held is gone.
+        The first one is for those who end in between.
 
         Args:
             key: The account's.
-            save: Returns whether the token is now what the database holds.
-            token: What is saved; None deletes.
+            save: What saves.
         """
-        async with local_lock(self._cache, key):  # other storages may share it
-            await self._call(self._cache.set(key, _CHANGING, ttl=MARKER_TTL))
-            saved = await save()
-            if saved:
-                value, ttl = self._entry(token)
-                # What ends before the marker would let older readers in.
-                if ttl >= MARKER_TTL:
-                    await self._call(self._cache.set(key, value, ttl=ttl), must=True)
-        return saved
+        await self._call(self._cache.set(key, _CHANGING, ttl=MARKER_TTL))
+        try:
+            return await save()
+        finally:
+            mark = self._cache.set(key, _CHANGING, ttl=MARKER_TTL)
+            await self._call(mark, must=True)
 
-    def _entry(self, token: Token | None) -> tuple[str, int]:
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _life(self, token: Token | None) -> int:
+        """Return for how many seconds an entry may stand."""
         if token is None:
-            return _ABSENT, MARKER_TTL
+            return min(self._ttl, ABSENCE_TTL)
         end = seconds(token.get("expires_at"))
-        life = self._ttl if end is None else int(end - time.time())
-        return json.dumps({"token": token}), min(self._ttl, life)
+        return self._ttl if end is None else min(self._ttl, int(end - time.time()))
 
     async def _call(
         self, call: Awaitable[Any], *, taken: bool = False, must: bool = False
-    ) -> Any:
-        """Wait for a cache, but not long, and never fail with it."""
+    ) -> tuple[bool, Any]:
+        """Wait for a cache, but not long; return whether it answered, and what."""
         try:
             async with asyncio.timeout(DEADLINE):
-                return await call
+                return True, await call
         except Exception as error:
             if taken and isinstance(error, ValueError):
-                return None  # how aiocache says that the key exists
+                return True, None  # how aiocache says that the key exists
             level = logging.ERROR if must else logging.WARNING
             _logger.log(
                 level,
@@ -123,16 +122,22 @@ class TokenCache:
                 type(error).__name__,
                 f": an old token may be seen for {self._ttl} s" if must else "",
             )
-            return None
+            return False, None
 
 
-def _decode(value: Any) -> dict[str, Any] | None:
-    """Return an entry, None for none; what we did not write counts as a change."""
+def _decode(value: Any, key: str) -> dict[str, Any] | None:
+    """Return an entry, None for none; what we did not write counts as a change.
+
+    An entry says itself where it belongs: clients have been known to hand out the
+    answer to somebody else's question.
+    """
     if value is None:
         return None
     try:
         entry = json.loads(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         entry = None
-    token = entry.get("token", ...) if isinstance(entry, dict) else ...
+    if not isinstance(entry, dict) or entry.get("of") != key:
+        return {"changing": True}
+    token = entry.get("token", ...)
     return entry if token is None or isinstance(token, dict) else {"changing": True}

@@ -5,23 +5,32 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
-import json
 import os
 import re
-import secrets
 import string
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+from filelock import FileLock, Timeout
+
 from ...errors import StorageError, UserRequiredError
 from ...oauth.token import Token
-from .base import NOBODY, BaseStorage, Owner, finished
-from .users import key_of, resolve
+from . import disk
+from .base import (
+    NOBODY,
+    BaseStorage,
+    Owner,
+    account_of,
+    finished,
+    local_lock,
+    until,
+)
+from .users import chosen, key_of
 
 T = TypeVar("T")
 
@@ -36,7 +45,8 @@ class FileStorage(BaseStorage):
     """Keeps each token as a file of JSON, readable by its owner only.
 
     A file is written beside its place and moved there when it is whole, off the event
-    loop. Processes that share files never see half of one, but refresh each for itself.
+    loop. Processes that share files never see half of one, and refresh a token once:
+    lock files, in a folder ``.locks`` beside the tokens, hold them off each other.
 
     Args:
         filepath: Where; ``{bp.name}`` stands for the blueprint's name and
@@ -78,7 +88,7 @@ class FileStorage(BaseStorage):
             UserRequiredError: No user is known.
         """
         path = await self._path(blueprint, user, user_id)
-        return await self._in_thread(_read, path)
+        return await _in_thread(path, partial(disk.read, path))
 
     async def set(
         self,
@@ -95,7 +105,7 @@ class FileStorage(BaseStorage):
             UserRequiredError: No user is known.
         """
         path = await self._path(blueprint, user, user_id)
-        await self._in_thread(_write, path, Token(token).copy())
+        await self._write(disk.write, path, Token(token).copy())
 
     async def delete(
         self, blueprint: Owner, *, user: Any = None, user_id: Any = None
@@ -107,7 +117,7 @@ class FileStorage(BaseStorage):
             UserRequiredError: No user is known.
         """
         path = await self._path(blueprint, user, user_id)
-        await self._in_thread(_delete, path)
+        await self._write(disk.delete, path)
 
     async def replace(
         self,
@@ -119,16 +129,33 @@ class FileStorage(BaseStorage):
         """Write `new` if the file still holds `old`; None deletes."""
         path = await self._path(blueprint, **who)
         token = None if new is None else Token(new).copy()
-        return await self._in_thread(_replace, path, Token(old), token)
+        return await self._write(disk.replace, path, Token(old), token)
+
+    @asynccontextmanager
+    async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
+        """Hold off every other refresh of this account, in all processes.
+
+        Raises:
+            StorageError: The lock file cannot be made.
+        """
+        account = await account_of(self, blueprint, **who)
+        path = await self._path(
+            blueprint, user_id=NOBODY if account is None else account
+        )
+        # One of each process is enough to ask for the file.
+        async with local_lock(self, blueprint.name, account):
+            lock = await _in_thread(path, partial(disk.lock_of, path))
+            try:
+                await until(partial(_in_thread, path, partial(_acquire, lock)))
+                yield
+            finally:
+                lock.release()
 
     async def account(
         self, blueprint: Owner, *, user: Any = None, user_id: Any = None
     ) -> str | None:
         """Return whose token it is, None for nobody."""
-        if user is None and user_id is None:
-            user_id = await resolve(self.user_id)
-            if user_id is None and self.user_id is None:
-                user = await resolve(self.user)
+        user, user_id = await chosen(self.user, self.user_id, user, user_id)
         if user_id is None:
             user_id = key_of(user)
         if user_id is None or user_id is NOBODY:
@@ -161,19 +188,29 @@ class FileStorage(BaseStorage):
         bp = SimpleNamespace(name=_file_name(blueprint.name))
         return Path(self.filepath.format(bp=bp, user_id=user_name))
 
-    async def _in_thread(self, work: Callable[..., T], path: Path, *args: Any) -> T:
+    async def _write(self, work: Callable[..., T], path: Path, *args: Any) -> T:
         def locked() -> T:
-            with self._lock:
+            with self._lock:  # threads of one process need not ask the disk
                 return work(path, *args)
 
-        # Reading needs no lock: a file is whole whenever it is seen.
-        call = locked if work is not _read else partial(work, path)
-        try:
-            return await finished(asyncio.to_thread(call))
-        except OSError as error:
-            code = errno.errorcode.get(error.errno or 0, "error")
-            problem = f"{code}, {error.strerror}"
-        raise StorageError(f"the token file {path} cannot be used ({problem})")
+        return await _in_thread(path, locked)
+
+
+async def _in_thread(path: Path, work: Callable[[], T]) -> T:
+    try:
+        return await finished(asyncio.to_thread(work))
+    except OSError as error:
+        code = errno.errorcode.get(error.errno or 0, "error")
+        problem = f"{code}, {error.strerror}"
+    raise StorageError(f"the token file {path} cannot be used ({problem})")
+
+
+def _acquire(lock: FileLock) -> bool:
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
 
 
 def _fields(path: str) -> set[str]:
@@ -199,96 +236,3 @@ def _file_name(text: str) -> str:
     if _PLAIN.fullmatch(text) and not _DEVICES.fullmatch(text):
         return text
     return "~" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
-
-
-def _read(path: Path) -> Token | None:
-    _refuse_link(path.parent)
-    try:
-        # A link may point to a file that somebody else can write or read.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    except FileNotFoundError:
-        return None
-    with os.fdopen(handle, "rb") as file:
-        data = file.read()
-    try:
-        token = json.loads(data)
-    except (ValueError, RecursionError):
-        token = None
-    if not isinstance(token, dict):
-        raise StorageError(f"{path} holds no token: delete it, or bring a copy back")
-    return Token(token)
-
-
-def _write(path: Path, token: Token) -> None:
-    data = json.dumps(token).encode()
-    folder = path.parent
-    _make_folder(folder)
-    _refuse_link(folder)
-    _refuse_link(path)
-    beside = folder / f"{_beside(path)}{secrets.token_hex(8)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    handle = os.open(beside, flags, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    _sync_folder(folder)
-
-
-def _beside(path: Path) -> str:
-    """Return how the names of a file's drafts begin."""
-    return f".{path.name}~draft-"
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, for nobody else to enter."""
-    if folder.exists():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _refuse_link(place: Path) -> None:
-    if place.is_symlink():
-        raise StorageError(f"{place} is a link, and tokens are kept behind none")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make what happened in a folder survive a power cut, where that can be had."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    with suppress(OSError):  # it has happened, and not every file system can do this
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _delete(path: Path) -> None:
-    folder = path.parent
-    _refuse_link(folder)
-    path.unlink(missing_ok=True)
-    if not folder.exists():
-        return
-    # A process that was killed may have left a draft, with a token in it.
-    for entry in list(os.scandir(folder)):
-        if entry.name.startswith(_beside(path)):
-            Path(entry.path).unlink(missing_ok=True)
-    _sync_folder(folder)
-
-
-def _replace(path: Path, old: Token, new: Token | None) -> bool:
-    if _read(path) != old:
-        return False
-    if new is None:
-        _delete(path)
-    else:
-        _write(path, new)
-    return True

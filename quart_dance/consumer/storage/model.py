@@ -1,4 +1,4 @@
-"""The columns of a token table, and the indexes that make it safe."""
+"""The columns of a token table, the indexes that make it safe, and its leases."""
 
 from __future__ import annotations
 
@@ -8,15 +8,28 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     Column,
+    Connection,
     DateTime,
+    Double,
     Index,
     Integer,
     String,
     Table,
     event,
+    text,
 )
+from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import Mapped, Mapper, declared_attr, mapped_column
+
+#: MariaDB's and MySQL's own way to compare text takes "A" for "a".
+EXACT = "utf8mb4_bin"
+#: How SQLAlchemy calls them.
+MYSQL = ("mysql", "mariadb")
+#: In those, the column that stands for nobody: they have no partial indexes.
+NOBODY_COLUMN = "provider_of_nobody"
+
+_preparer = mysql.dialect().identifier_preparer
 
 
 def utcnow() -> datetime:
@@ -29,6 +42,7 @@ class OAuthConsumerMixin:
 
     For users, add a ``user_id`` column and a ``user`` relationship. Two unique
     indexes come with it: one token for each provider and user, and one for nobody.
+    A second, small table comes along: ``<table>_lease``, for refreshes.
 
     Attributes:
         id: The primary key.
@@ -38,7 +52,9 @@ class OAuthConsumerMixin:
     """
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    provider: Mapped[str] = mapped_column(String(50))
+    provider: Mapped[str] = mapped_column(
+        String(50).with_variant(mysql.VARCHAR(50, collation=EXACT), *MYSQL)
+    )
     created_at: Mapped[datetime] = mapped_column(DateTime, default=utcnow)
     token: Mapped[dict[str, Any]] = mapped_column(MutableDict.as_mutable(JSON))
 
@@ -50,15 +66,36 @@ class OAuthConsumerMixin:
         return f"<{type(self).__name__} id={self.id!r} provider={self.provider!r}>"
 
 
+def lease_table(table: Table) -> Table:
+    """Return the table of the leases that belong to a table of tokens.
+
+    A row has the hash of an account's name, who refreshes its token, and until when,
+    in seconds of the database's own clock.
+    """
+    name, schema = f"{table.name}_lease", table.schema
+    known = table.metadata.tables.get(f"{schema}.{name}" if schema else name)
+    if known is not None:
+        return known
+    return Table(
+        name,
+        table.metadata,
+        Column("name", String(64), primary_key=True),
+        Column("owner", String(32), nullable=False),
+        Column("until", Double, nullable=False),
+        schema=schema,
+    )
+
+
 def indexes(
-    table: Table, provider: Column[Any], user: Column[Any] | None
+    table: Table, provider: Column[Any], user: Column[Any] | None, dialect: str
 ) -> dict[str, list[str]]:
     """Return the names of our unique indexes of a table, and what each one is over."""
     if user is None:
         return {f"uq_{table.name}_provider": [provider.name]}
+    nobody = NOBODY_COLUMN if dialect in MYSQL else provider.name
     return {
         f"uq_{table.name}_provider_user": [provider.name, user.name],
-        f"uq_{table.name}_provider_nobody": [provider.name],
+        f"uq_{table.name}_provider_nobody": [nobody],
     }
 
 
@@ -67,7 +104,7 @@ def add_indexes(table: Table, provider: Column[Any], user: Column[Any] | None) -
 
     NULLs are distinct in a unique index, so the row of nobody has one of its own.
     """
-    names = list(indexes(table, provider, user))
+    names = list(indexes(table, provider, user, ""))
     if user is None:
         Index(names[0], provider, unique=True)
         return
@@ -77,6 +114,30 @@ def add_indexes(table: Table, provider: Column[Any], user: Column[Any] | None) -
         names[1], provider, unique=True, sqlite_where=nobody, postgresql_where=nobody
     ).ddl_if(callable_=_has_partial_indexes)
 
+    @event.listens_for(table, "after_create")
+    def add_nobody(target: Table, connection: Connection, **_: Any) -> None:
+        if connection.dialect.name in MYSQL:
+            for statement in nobody_statements(table, provider, user):
+                connection.execute(text(statement.replace(":", r"\:")))
+
+
+def nobody_statements(
+    table: Table, provider: Column[Any], user: Column[Any]
+) -> tuple[str, str]:
+    """Return what gives a table of MariaDB's or MySQL's its index for nobody.
+
+    It is over a column that is computed from the others. That one is not part of the
+    model: nobody writes it, and whoever names no columns still gets a whole row.
+    """
+    quote, name = _preparer.quote, _preparer.format_table(table)
+    nobody = f"CASE WHEN {quote(user.name)} IS NULL THEN {quote(provider.name)} END"
+    index = quote(f"uq_{table.name}_provider_nobody")
+    return (
+        f"ALTER TABLE {name} ADD COLUMN {NOBODY_COLUMN} VARCHAR(50) "
+        f"COLLATE {EXACT} GENERATED ALWAYS AS ({nobody}) VIRTUAL",
+        f"CREATE UNIQUE INDEX {index} ON {name} ({NOBODY_COLUMN})",
+    )
+
 
 def _has_partial_indexes(
     ddl: Any, target: Any, bind: Any, tables: Any = None, state: Any = None, **kw: Any
@@ -85,10 +146,11 @@ def _has_partial_indexes(
 
 
 @event.listens_for(OAuthConsumerMixin, "after_mapper_constructed", propagate=True)
-def _index_table(mapper: Mapper[Any], class_: type) -> None:
+def _complete_table(mapper: Mapper[Any], class_: type) -> None:
     table = mapper.local_table
     if not isinstance(table, Table) or mapper.inherits is not None:
         return
+    lease_table(table)
     provider, user = mapper.columns["provider"], mapper.columns.get("user_id")
     related = mapper.has_property("user")
     foreign = [column for column in table.columns if column.foreign_keys]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -15,19 +16,34 @@ from sqlalchemy import (
     and_,
     cast,
     delete,
+    func,
     insert,
     inspect,
     not_,
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.orm import Mapper
 
-from .model import indexes, utcnow
+from ...errors import UserRequiredError
+from .leases import Leases
+from .model import EXACT, MYSQL, indexes, lease_table, utcnow
 
-#: Databases in which one statement inserts or updates.
-_UPSERT: Mapping[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+
+@dataclass(frozen=True)
+class Row:
+    """A token as it was read, and what tells whether it is still there.
+
+    Attributes:
+        token: The token.
+        text: As the database stores it.
+        key: The primary key of its row.
+    """
+
+    token: Any
+    text: Any
+    key: Sequence[Any]
 
 
 class Rows:
@@ -50,6 +66,7 @@ class Rows:
                 "derive it from OAuthConsumerMixin"
             )
         self.table = typing.cast(Table, mapper.local_table)
+        self.leases = Leases(lease_table(self.table))
         self.provider, self.token = columns["provider"], columns["token"]
         self.created_at = columns.get("created_at")
         self.user: Column[Any] | None = columns.get("user_id")
@@ -72,125 +89,152 @@ class Rows:
             if column is not None
         ]
 
-    def mine(self, provider: str, user: Any) -> ColumnElement[bool]:
-        """Return the condition for an account's rows; no user means nobody's."""
-        mine = self.provider == provider
-        if self.user is None:
-            return mine
-        return and_(mine, self.user.is_(None) if user is None else self.user == user)
-
     def get(self, connection: Connection, provider: str, user: Any) -> Any:
         """Return the newest token of an account, or None."""
-        query = select(self.token).where(self.mine(provider, user))
+        query = select(self.token).where(self._mine(connection, provider, user))
         return connection.scalar(query.order_by(*self._newest).limit(1))
+
+    def find(self, connection: Connection, provider: str, user: Any) -> Row | None:
+        """Return the newest token of an account for a later `swap`, or None."""
+        query = select(self.token, cast(self.token, Text), *self._key)
+        query = query.where(self._mine(connection, provider, user))
+        found = connection.execute(query.order_by(*self._newest).limit(1)).first()
+        return None if found is None else Row(found[0], found[1], found[2:])
 
     def delete(self, connection: Connection, provider: str, user: Any) -> None:
         """Delete every row of an account."""
-        connection.execute(delete(self.table).where(self.mine(provider, user)))
+        mine = self._mine(connection, provider, user)
+        connection.execute(delete(self.table).where(mine))
 
-    def set(
-        self,
-        connection: Connection,
-        provider: str,
-        user: Any,
-        token: Any,
-        indexed: bool,
+    def upsert(
+        self, connection: Connection, provider: str, user: Any, token: Any
     ) -> None:
-        """Make a token the only one of an account; the row's other columns stay.
+        """Make a token an account's, by our unique indexes; see `is_indexed`.
 
-        Args:
-            connection: In a transaction.
-            provider: The blueprint's name.
-            user: The user's id, or None for nobody.
-            token: The token.
-            indexed: Whether the table has our unique indexes; see `is_indexed`.
+        The other columns of the row stay.
         """
-        new = self._new(token)
-        key: dict[Any, Any] = {self.provider: provider}
-        if self.user is not None:
-            key[self.user] = user
-        upsert = _UPSERT.get(connection.dialect.name)
-        if indexed and upsert is not None:
-            statement = upsert(self.table).values({**key, **new})
-            target: dict[str, Any] = {"index_elements": list(key)}
-            if self.user is not None and user is None:
-                target = {
-                    "index_elements": [self.provider],
-                    "index_where": self.user.is_(None),
-                }
-            connection.execute(statement.on_conflict_do_update(**target, set_=new))
+        key, new = self._filed_under(provider, user), self._new(token)
+        values = {**key, **new}
+        if connection.dialect.name in MYSQL:
+            statement: Any = mysql.insert(self.table).values(values)
+            connection.execute(statement.on_duplicate_key_update(_named(new)))
             return
-        newest = self._lock(connection, provider, user)
-        if newest is None:
-            connection.execute(insert(self.table).values({**key, **new}))
-        else:
-            connection.execute(update(self.table).where(newest).values(new))
+        target: dict[str, Any] = {"index_elements": list(key)}
+        if self.user is not None and user is None:
+            nobody = self.user.is_(None)
+            target = {"index_elements": [self.provider], "index_where": nobody}
+        makers = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+        statement = makers[connection.dialect.name](self.table).values(values)
+        connection.execute(statement.on_conflict_do_update(**target, set_=new))
 
-    def replace(
-        self,
-        connection: Connection,
-        provider: str,
-        user: Any,
-        old: Any,
-        new: Any,
-        indexed: bool,
-    ) -> bool:
-        """Store `new` if `old` is still an account's token; None deletes.
+    def set(self, connection: Connection, provider: str, user: Any, token: Any) -> None:
+        """Make a token the only one of an account, without our unique indexes.
+
+        In one transaction, after `leases.lock`: the newest row is kept, with what
+        its other columns hold.
+        """
+        query = select(*self._key).where(self._mine(connection, provider, user))
+        rows = connection.execute(query.order_by(*self._newest)).all()
+        for row in rows[1:]:
+            connection.execute(delete(self.table).where(self._is_row(row)))
+        new = self._new(token)
+        if rows:
+            changed = update(self.table).where(self._is_row(rows[0]))
+            connection.execute(changed.values(new))
+        else:
+            values = {**self._filed_under(provider, user), **new}
+            connection.execute(insert(self.table).values(values))
+
+    def swap(self, connection: Connection, row: Row, new: Any) -> bool:
+        """Store `new` in a row that `find` returned, None deletes it.
 
         What was read is compared as the text it is stored as, so that a JSON column
         needs no equality and no row stays locked in between.
+
+        Returns:
+            Whether the row still held that token.
         """
-        if connection.dialect.name == "sqlite":
-            self._hold(connection, provider, user)
-        text = cast(self.token, Text)
-        query = select(self.token, text, *self._key).where(self.mine(provider, user))
-        row = connection.execute(query.order_by(*self._newest).limit(1)).first()
-        if row is None or row[0] != old:
-            return False
-        same = and_(self._is_row(row[2:]), text == row[1])
+        text: ColumnElement[Any] = cast(self.token, Text)
+        if connection.dialect.name in MYSQL:
+            text = _exact(self.token)
+        same = and_(self._is_row(row.key), text == row.text)
         if new is None:
-            done = connection.execute(delete(self.table).where(same)).rowcount == 1
-            if done:  # where there are no indexes, older rows would come back
-                self.delete(connection, provider, user)
-            return done
+            return connection.execute(delete(self.table).where(same)).rowcount == 1
         changed = update(self.table).where(same).values(self._new(new))
-        done = connection.execute(changed).rowcount == 1
-        if done and not indexed:
-            mine = self.mine(provider, user)
-            others = and_(mine, not_(self._is_row(row[2:])))
-            connection.execute(delete(self.table).where(others))
-        return done
+        return connection.execute(changed).rowcount == 1
+
+    def delete_others(
+        self, connection: Connection, provider: str, user: Any, row: Row
+    ) -> None:
+        """Delete an account's older tokens, that would come back without `row`."""
+        others = not_(self._is_row(row.key))
+        mine = self._mine(connection, provider, user)
+        connection.execute(delete(self.table).where(and_(mine, others)))
+
+    def id_of(self, user: Any) -> Any:
+        """Return what a user of the application's own model is filed under.
+
+        Raises:
+            UserRequiredError: The user has not been committed yet, or has no such id.
+            ValueError: It is not loaded.
+        """
+        state, name = inspect(user), type(user).__name__
+        if state.identity is None:
+            raise UserRequiredError(
+                f"{name} has no identity yet: commit the user first"
+            )
+        keys = state.mapper.primary_key
+        attributes = [state.mapper.get_property_by_column(key).key for key in keys]
+        key = self.user_key or attributes[0]
+        if key in attributes:  # known without a query, even if it has expired
+            return state.identity[attributes.index(key)]
+        if key in state.unloaded:
+            raise ValueError(f"{name}.{key} is not loaded: pass user_id= instead")
+        if getattr(user, key) is None:
+            raise UserRequiredError(f"{name} has no {key}: no token can be theirs")
+        return getattr(user, key)
 
     def is_indexed(self, connection: Connection) -> bool:
-        """Say whether the table has our unique indexes."""
+        """Say whether the table has our unique indexes, and they tell all apart."""
         schemas = connection.get_execution_options().get("schema_translate_map") or {}
         schema = schemas.get(self.table.schema, self.table.schema)
-        found = inspect(connection).get_indexes(self.table.name, schema)
-        there = {index["name"]: index["column_names"] for index in found}
-        wanted = indexes(self.table, self.provider, self.user)
-        return all(there.get(name) == columns for name, columns in wanted.items())
+        inspector, name = inspect(connection), self.table.name
+        there = {
+            index["name"]: index["column_names"]
+            for index in inspector.get_indexes(name, schema)
+            if index["unique"]
+        }
+        dialect = connection.dialect.name
+        wanted = indexes(self.table, self.provider, self.user, dialect)
+        if any(there.get(index) != columns for index, columns in wanted.items()):
+            return False
+        if dialect not in MYSQL:
+            return True
+        # By another collation one account's token would take another one's place.
+        found = {c["name"]: c["type"] for c in inspector.get_columns(name, schema)}
+        return all(
+            str(getattr(found[column.name], "collation", "")).endswith("_bin")
+            for column in self._filed_under("", None)
+            if _is_text(column)
+        )
 
-    def _hold(self, connection: Connection, provider: str, user: Any) -> None:
-        """Lock an account's rows by a write that changes nothing.
+    def _filed_under(self, provider: str, user: Any) -> dict[Column[Any], Any]:
+        """Return the columns that make out an account, with their values."""
+        key = {self.provider: provider}
+        return key if self.user is None else {**key, self.user: user}
 
-        In SQLite that locks the file, as must be done before anything is read: of two
-        transactions that have read neither could write.
-        """
-        unchanged = {self.provider: self.provider}
-        mine = self.mine(provider, user)
-        connection.execute(update(self.table).where(mine).values(unchanged))
-
-    def _lock(
+    def _mine(
         self, connection: Connection, provider: str, user: Any
-    ) -> ColumnElement[bool] | None:
-        """Hold off other writers; keep an account's newest row only, and name it."""
-        self._hold(connection, provider, user)
-        query = select(*self._key).where(self.mine(provider, user))
-        query = query.order_by(*self._newest)
-        rows = connection.execute(query).all()
-        for row in rows[1:]:
-            connection.execute(delete(self.table).where(self._is_row(row)))
-        return self._is_row(rows[0]) if rows else None
+    ) -> ColumnElement[bool]:
+        """Return the condition for an account's rows; no user means nobody's."""
+        mine: list[ColumnElement[bool]] = []
+        for column, value in self._filed_under(provider, user).items():
+            mine.append(column.is_(None) if value is None else column == value)
+            if isinstance(value, str) and connection.dialect.name in MYSQL:
+                # Its "=" may be true for another case, accent or trailing space.
+                mine.append(_exact(column) == value)
+                mine.append(func.char_length(column) == len(value))
+        return and_(*mine)
 
     def _is_row(self, key: Any) -> ColumnElement[bool]:
         return and_(*(c == v for c, v in zip(self._key, key, strict=True)))
@@ -200,3 +244,16 @@ class Rows:
         if self.created_at is not None:
             new[self.created_at] = utcnow()
         return new
+
+
+def _named(values: Mapping[Any, Any]) -> dict[str, Any]:
+    return {column.name: value for column, value in values.items()}
+
+
+def _is_text(column: Column[Any]) -> bool:
+    return column.type.python_type is str
+
+
+def _exact(column: Column[Any]) -> ColumnElement[Any]:
+    """Return a column as text that MariaDB and MySQL compare to the letter."""
+    return cast(column, mysql.CHAR(charset="utf8mb4")).collate(EXACT)

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy import inspect as inspect_model
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
     async_scoped_session,
     async_sessionmaker,
 )
+from sqlalchemy.util import greenlet_spawn
 
-from ...errors import UserRequiredError
+from ...errors import StorageError, UserRequiredError
 from ...oauth.token import Token
-from .base import NOBODY, BaseStorage, Owner, finished
+from .base import (
+    NOBODY,
+    BaseStorage,
+    Owner,
+    account_of,
+    finished,
+    local_lock,
+    saved,
+)
 from .cache import AsyncCache, TokenCache
+from .database import Work, run
+from .leases import Lease, TableLease, lease_name
 from .model import OAuthConsumerMixin
-from .rows import Rows
-from .users import coerce, key_of, resolve
+from .rows import Row, Rows
+from .users import chosen, coerce, key_of
 
 __all__ = ["OAuthConsumerMixin", "SQLAlchemyStorage"]
 
@@ -32,8 +45,23 @@ Session = (
 )
 
 
+@dataclass
+class _Facts:
+    """What a storage has found out about a database.
+
+    Attributes:
+        indexed: Whether our unique indexes are there.
+        has_leases: Whether the table of the leases is.
+    """
+
+    indexed: bool
+    has_leases: bool = False
+
+
 class SQLAlchemyStorage(BaseStorage):
     """Keeps tokens in a table: one row for each provider and user.
+
+    The database is PostgreSQL, MariaDB or MySQL, or SQLite.
 
     Connections and transactions are its own, and short: whatever is passed as
     `session` only says which engine. What an application has not committed is neither
@@ -53,11 +81,20 @@ class SQLAlchemyStorage(BaseStorage):
         anon_user: The class of those who are not logged in.
         cache: A cache of aiocache's kind, or None.
         cache_ttl: Seconds that a token is kept there at most.
+        lease: What holds off other processes while a token is refreshed, such as a
+            `RedisLease`. The default is a table beside the tokens' own.
+
+    Attributes:
+        lease_seconds: How long a process that is killed while it refreshes a token
+            holds up that account, without a `lease` of one's own. It must be longer
+            than the token endpoint may take, and the save after it.
 
     Raises:
         TypeError: `session` is none of these. What is wrong with `model` is found at
             the first use, when all models are known.
     """
+
+    lease_seconds: float = 30.0
 
     def __init__(
         self,
@@ -70,6 +107,7 @@ class SQLAlchemyStorage(BaseStorage):
         cache: AsyncCache | None = None,
         *,
         cache_ttl: int = 300,
+        lease: Lease | None = None,
     ) -> None:
         self.model = model
         self.session = session
@@ -82,7 +120,8 @@ class SQLAlchemyStorage(BaseStorage):
         self.cache = None if cache is None else TokenCache(cache, cache_ttl)
         _check_session(session)
         self._lazy_rows: Rows | None = None
-        self._indexed: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
+        self.lease = lease
+        self._known: WeakKeyDictionary[Engine, _Facts] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.model.__name__}>"
@@ -94,6 +133,7 @@ class SQLAlchemyStorage(BaseStorage):
 
         Raises:
             UserRequiredError: No user is known, and one is required.
+            StorageError: The database failed.
         """
         who = await self._who("get", user, user_id)
 
@@ -120,16 +160,28 @@ class SQLAlchemyStorage(BaseStorage):
 
         Raises:
             UserRequiredError: No user is known, and one is required.
+            StorageError: The database failed; what was stored before stays.
         """
         who = await self._who("set", user, user_id)
         token = Token(token).copy()
-        indexed = await self._is_indexed()
+        provider, plain = blueprint.name, dict(token)
 
-        def work(connection: Connection) -> bool:
-            self._rows.set(connection, blueprint.name, who, dict(token), indexed)
-            return True
+        async def save() -> None:
+            if (await self._facts()).indexed:
 
-        await self._change(blueprint, who, work, token)
+                def upsert(connection: Connection) -> None:
+                    self._rows.upsert(connection, provider, who, plain)
+
+                return await self._run(Work.STATEMENT, upsert, token)
+
+            def replace_all(connection: Connection) -> None:
+                self._rows.leases.lock(connection, lease_name(provider, who))
+                self._rows.set(connection, provider, who, plain)
+
+            await self._with_leases()
+            return await self._run(Work.TRANSACTION, replace_all, token)
+
+        await self._change(blueprint, who, save)
 
     async def delete(
         self, blueprint: Owner, *, user: Any = None, user_id: Any = None
@@ -138,14 +190,14 @@ class SQLAlchemyStorage(BaseStorage):
 
         Raises:
             UserRequiredError: No user is known, and one is required.
+            StorageError: The database failed; the token stays.
         """
         who = await self._who("delete", user, user_id)
 
-        def work(connection: Connection) -> bool:
+        def work(connection: Connection) -> None:
             self._rows.delete(connection, blueprint.name, who)
-            return True
 
-        await self._change(blueprint, who, work, None)
+        await self._change(blueprint, who, partial(self._run, Work.STATEMENT, work))
 
     async def replace(
         self,
@@ -157,14 +209,40 @@ class SQLAlchemyStorage(BaseStorage):
         """Store `new` if `old` is still what the database holds; None deletes."""
         user_id = await self._who("set", **who)
         token = None if new is None else Token(new).copy()
-        indexed = await self._is_indexed()
+        row = await self._find(blueprint, user_id)
+        if row is None or row.token != old:
+            return False
+        plain = None if token is None else dict(token)
 
-        def work(connection: Connection) -> bool:
-            plain = None if token is None else dict(token)
-            name = blueprint.name
-            return self._rows.replace(connection, name, user_id, old, plain, indexed)
+        def swap(connection: Connection) -> bool:
+            swapped = self._rows.swap(connection, row, plain)
+            if swapped and not facts.indexed:
+                self._rows.delete_others(connection, blueprint.name, user_id, row)
+            return swapped
 
-        return await self._change(blueprint, user_id, work, token)
+        facts = await self._facts()
+        kind = Work.STATEMENT if facts.indexed else Work.TRANSACTION
+        save = partial(self._run, kind, swap, token)
+        return await self._change(blueprint, user_id, save)
+
+    @asynccontextmanager
+    async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
+        """Hold off every other refresh of this account, in all processes.
+
+        Raises:
+            StorageError: The database, or what else keeps the leases, failed.
+        """
+        account = await account_of(self, blueprint, **who)
+        name = lease_name(blueprint.name, account)
+        # One of each process is enough to ask for the lease.
+        async with local_lock(self, blueprint.name, account):
+            lease = self.lease
+            if lease is None:
+                await self._with_leases()
+                leases, run = self._rows.leases, partial(self._run, Work.STATEMENT)
+                lease = TableLease(leases, run, self.lease_seconds)
+            async with lease.hold(name):
+                yield
 
     async def account(
         self, blueprint: Owner, *, user: Any = None, user_id: Any = None
@@ -186,60 +264,73 @@ class SQLAlchemyStorage(BaseStorage):
             self._lazy_rows = Rows(inspect_model(self.model))
         return self._lazy_rows
 
-    def _engine(self) -> AsyncEngine:
+    def _engine(self) -> Engine:
         session = self.session
         if isinstance(session, AsyncEngine):
-            return session
+            return session.sync_engine
         if isinstance(session, async_scoped_session):
             session = session.session_factory
         if isinstance(session, async_sessionmaker):
             session = session()  # connects to nothing
-        bind = session.sync_session.get_bind(inspect_model(self.model))
-        return AsyncEngine(bind.engine)
+        return session.sync_session.get_bind(inspect_model(self.model)).engine
 
-    async def _run(self, work: Callable[[Connection], T]) -> T:
-        """Run some SQL on a connection, and in a transaction, of our own."""
+    async def _run(
+        self, kind: Work, work: Callable[[Connection], T], *tokens: Token | None
+    ) -> T:
+        """Run some SQL on a connection, and in a transaction, of our own.
+
+        Raises:
+            StorageError: The database failed.
+        """
         engine = self._engine()
-
-        async def transaction() -> T:
-            async with engine.begin() as connection:
-                return await connection.run_sync(work)
-
         try:
-            return await finished(transaction())
-        except DBAPIError:
-            # Perhaps an index is gone: look again the next time.
-            self._indexed.pop(engine.sync_engine, None)
+            running = greenlet_spawn(run, engine, kind, work)
+            return await saved(finished(running), *tokens)
+        except StorageError:
+            # Perhaps an index or a table is gone: look again the next time.
+            self._known.pop(engine, None)
             raise
 
     async def _load(self, blueprint: Owner, who: Any) -> Token | None:
         def work(connection: Connection) -> Any:
             return self._rows.get(connection, blueprint.name, who)
 
-        token = await self._run(work)
+        token = await self._run(Work.READ, work)
         return None if token is None else Token(token)
 
-    async def _change(
-        self,
-        blueprint: Owner,
-        who: Any,
-        work: Callable[[Connection], bool],
-        token: Token | None,
-    ) -> bool:
-        async def save() -> bool:
-            return await self._run(work)
+    async def _find(self, blueprint: Owner, who: Any) -> Row | None:
+        def work(connection: Connection) -> Row | None:
+            return self._rows.find(connection, blueprint.name, who)
 
+        return await self._run(Work.READ, work)
+
+    async def _change(
+        self, blueprint: Owner, who: Any, save: Callable[[], Awaitable[T]]
+    ) -> T:
         if self.cache is None:
             return await save()
-        return await self.cache.change(self._cache_key(blueprint, who), save, token)
+        return await self.cache.change(self._cache_key(blueprint, who), save)
 
-    async def _is_indexed(self) -> bool:
-        engine = self._engine().sync_engine
-        if engine not in self._indexed:
-            # In a transaction of its own: in SQLite one that has read may not write
-            # where another one writes.
-            self._indexed[engine] = await self._run(self._rows.is_indexed)
-        return self._indexed[engine]
+    async def _facts(self) -> _Facts:
+        """Return what is known of the database, looked up once for each engine."""
+        engine = self._engine()
+        if engine not in self._known:
+            indexed = await self._run(Work.READ, self._rows.is_indexed)
+            self._known[engine] = _Facts(indexed)
+        return self._known[engine]
+
+    async def _with_leases(self) -> None:
+        """See to it that the table of the leases is there."""
+        facts, leases = await self._facts(), self._rows.leases
+        if facts.has_leases:
+            return
+        if not await self._run(Work.READ, leases.is_there):
+            try:
+                await self._run(Work.TRANSACTION, leases.create)
+            except StorageError:  # another process may have been faster
+                if not await self._run(Work.READ, leases.is_there):
+                    raise
+        facts.has_leases = True
 
     def _cache_key(self, blueprint: Owner, who: Any) -> str:
         # Of the URL what is alike under every driver: other programs that use this
@@ -267,38 +358,18 @@ class SQLAlchemyStorage(BaseStorage):
         return identity
 
     async def _identity(self, user: Any, user_id: Any) -> Any:
-        if user_id is None and user is None:
-            user_id, user = await resolve(self.user_id), None
-            if user_id is None and self.user_id is None:
-                user = await resolve(self.user)
+        user, user_id = await chosen(self.user, self.user_id, user, user_id)
         if user_id is None and user is not None:
-            user_id = self._id_of(user)
+            is_mapped = hasattr(inspect_model(user, raiseerr=False), "identity")
+            user_id = (
+                self._rows.id_of(user) if is_mapped else key_of(user, self.anon_user)
+            )
         if user_id is None or user_id is NOBODY:
             return None
         column = self._rows.user
         if column is None:
             raise TypeError(f"{self.model.__name__} has no user: no user can be named")
         return coerce(user_id, column.type.python_type)
-
-    def _id_of(self, user: Any) -> Any:
-        state = inspect_model(user, raiseerr=False)
-        if state is None or not hasattr(state, "identity"):
-            return key_of(user, self.anon_user)
-        if state.identity is None:
-            raise UserRequiredError(
-                f"{type(user).__name__} has no identity yet: commit the user first"
-            )
-        mapper = state.mapper
-        attributes = [mapper.get_property_by_column(c).key for c in mapper.primary_key]
-        key = self._rows.user_key or attributes[0]
-        if key in attributes:  # known without a query, even if it has expired
-            return state.identity[attributes.index(key)]
-        name = type(user).__name__
-        if key in state.unloaded:
-            raise ValueError(f"{name}.{key} is not loaded: pass user_id= instead")
-        if getattr(user, key) is None:
-            raise UserRequiredError(f"{name} has no {key}: no token can be theirs")
-        return getattr(user, key)
 
 
 def _check_session(session: object) -> None:

@@ -29,6 +29,26 @@ async def resolve(reference: Any) -> Any:
     return reference
 
 
+async def chosen(
+    own_user: Any, own_user_id: Any, user: Any, user_id: Any
+) -> tuple[Any, Any]:
+    """Return the user and the id that count, at most one of them not None.
+
+    Who is named explicitly comes before the storage's own, and an id before a user.
+
+    Args:
+        own_user: A reference, as the storage was given it.
+        own_user_id: Likewise.
+        user: Who is named, or None.
+        user_id: Likewise.
+    """
+    if user is None and user_id is None:
+        if own_user_id is not None:
+            return None, await resolve(own_user_id)
+        return await resolve(own_user), None
+    return (user if user_id is None else None), user_id
+
+
 def key_of(user: Any, anon_user: type | None = None) -> Any:
     """Return the id of a user object that is not a model's, or None for nobody.
 

@@ -1,0 +1,77 @@
+"""Storages that several processes share, opened by what JSON can say of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from aiocache import RedisCache
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from quart_dance.consumer.storage import BaseStorage
+from quart_dance.consumer.storage.file import FileStorage
+from quart_dance.consumer.storage.redis import RedisLease
+from quart_dance.consumer.storage.sqla import OAuthConsumerMixin, SQLAlchemyStorage
+
+
+class Base(DeclarativeBase):
+    """The tables of these tests."""
+
+
+class OAuth(OAuthConsumerMixin, Base):
+    """A token for each provider and user."""
+
+    user_id: Mapped[int | None] = mapped_column()
+
+
+@asynccontextmanager
+async def opened(place: Mapping[str, Any]) -> AsyncIterator[BaseStorage]:
+    """Open a storage.
+
+    Args:
+        place: ``folder`` for files; else ``url`` of the database, and perhaps
+            ``redis`` with ``prefix``: then ``cache`` and ``lease`` say what is there.
+            ``pool`` is how many connections there may be, ``lease_seconds`` how long
+            a lease is.
+    """
+    if "folder" in place:
+        yield FileStorage(place["folder"] + "/{user_id}/{bp.name}.json")
+        return
+    async with AsyncExitStack() as stack:
+        engine = create_async_engine(
+            place["url"], pool_size=place.get("pool", 5), max_overflow=0
+        )
+        stack.push_async_callback(engine.dispose)
+        options: dict[str, Any] = {}
+        if place.get("cache"):
+            port = int(place["redis"].rpartition(":")[2].partition("/")[0])
+            cache = RedisCache(port=port, namespace=place["prefix"])
+            # Its own `close` calls what redis-py has given up.
+            stack.push_async_callback(cache.client.aclose)
+            options["cache"] = cache
+        if place.get("lease"):
+            redis = Redis.from_url(place["redis"])
+            stack.push_async_callback(redis.aclose)
+            options["lease"] = RedisLease(
+                redis, seconds=place.get("lease_seconds", 30), prefix=place["prefix"]
+            )
+        storage = SQLAlchemyStorage(OAuth, engine, **options)
+        storage.lease_seconds = place.get("lease_seconds", 30)
+        yield storage
+
+
+async def make_tables(url: str, *, indexed: bool = True) -> None:
+    """Make the tables in an empty database, with our indexes or as Flask-Dance does."""
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        if indexed:
+            await connection.run_sync(Base.metadata.create_all)
+        else:
+            tables = Base.metadata.tables
+            plain = tables["flask_dance_oauth"].to_metadata(type(Base.metadata)())
+            plain.indexes.clear()
+            await connection.run_sync(plain.create)
+    await engine.dispose()
