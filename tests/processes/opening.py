@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+import warnings
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import pytest
 from aiocache import RedisCache
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -28,11 +32,11 @@ class OAuth(OAuthConsumerMixin, Base):
 
 
 @asynccontextmanager
-async def opened(place: Mapping[str, Any]) -> AsyncIterator[BaseStorage]:
+async def opened(**place: Any) -> AsyncIterator[BaseStorage]:
     """Open a storage.
 
     Args:
-        place: ``folder`` for files; else ``url`` of the database, and perhaps
+        **place: ``folder`` for files; else ``url`` of the database, and perhaps
             ``redis`` with ``prefix``: then ``cache`` and ``lease`` say what is there.
             ``pool`` is how many connections there may be, ``lease_seconds`` how long
             a lease is.
@@ -47,9 +51,11 @@ async def opened(place: Mapping[str, Any]) -> AsyncIterator[BaseStorage]:
         stack.push_async_callback(engine.dispose)
         options: dict[str, Any] = {}
         if place.get("cache"):
+            # Of what redis-py has given up aiocache still calls some.
+            message = "Call to deprecated"
+            warnings.filterwarnings("ignore", message, DeprecationWarning)
             port = int(place["redis"].rpartition(":")[2].partition("/")[0])
             cache = RedisCache(port=port, namespace=place["prefix"])
-            # Its own `close` calls what redis-py has given up.
             stack.push_async_callback(cache.client.aclose)
             options["cache"] = cache
         if place.get("lease"):
@@ -61,6 +67,30 @@ async def opened(place: Mapping[str, Any]) -> AsyncIterator[BaseStorage]:
         storage = SQLAlchemyStorage(OAuth, engine, **options)
         storage.lease_seconds = place.get("lease_seconds", 30)
         yield storage
+
+
+def place_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> dict[str, Any]:
+    """Return an empty place for tokens, as `opened` takes it.
+
+    Args:
+        kind: "file", or a database, perhaps with more words: "redis cache", "redis
+            lease", or "without indexes".
+        request: Of the test, for the fixtures of the servers.
+        folder: For files.
+    """
+    name, _, more = kind.partition(" ")
+    place: dict[str, Any] = {"lease_seconds": 2}
+    if name == "file":
+        return {**place, "folder": str(folder)}
+    place["url"] = f"sqlite+aiosqlite:///{folder}/tokens.db"
+    if name != "sqlite":
+        place["url"] = request.getfixturevalue(f"{name}_url")
+    asyncio.run(make_tables(place["url"], indexed=more != "without indexes"))
+    if more.startswith("redis "):
+        place["redis"] = request.getfixturevalue("redis_url")
+        place["prefix"] = request.getfixturevalue("redis_prefix")
+        place[more.removeprefix("redis ")] = True
+    return place
 
 
 async def make_tables(url: str, *, indexed: bool = True) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 from crew import Crew, served
-from opening import make_tables, opened
+from opening import opened, place_of
 
 from quart_dance.testing import DevProvider, faults
 
 OWNER = SimpleNamespace(name="dev")
 PLACES = ["postgresql", "mariadb", "sqlite", "file"]
-CACHED = [f"{name} behind redis" for name in PLACES if name != "file"]
-LEASED = ["postgresql with leases in redis"]
+CACHED = [f"{name} redis cache" for name in PLACES if name != "file"]
+LEASED = ["postgresql redis lease"]
 
 
 @pytest.fixture(scope="module")
@@ -36,28 +36,15 @@ def provider() -> Iterator[DevProvider]:
 
 @pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Any) -> dict[str, Any]:
-    """Give an empty place for tokens, by what `opening.opened` is told of it."""
-    kind, *more = request.param.split(" ", 1)
-    if kind == "file":
-        return {"folder": str(tmp_path)}
-    url = f"sqlite+aiosqlite:///{tmp_path}/tokens.db"
-    if kind != "sqlite":
-        url = request.getfixturevalue(f"{kind}_url")
-    asyncio.run(make_tables(url))
-    place: dict[str, Any] = {"url": url}
-    if more:
-        place["redis"] = request.getfixturevalue("redis_url")
-        place["prefix"] = request.getfixturevalue("redis_prefix")
-        place["cache"] = more == ["behind redis"]
-        place["lease"] = not place["cache"]
-    return place
+    """Give an empty place for tokens."""
+    return place_of(request.param, request, tmp_path)
 
 
 def store(place: dict[str, Any], tokens: dict[int, dict[str, Any]]) -> None:
     """Store a token for each user."""
 
     async def main() -> None:
-        async with opened(place) as storage:
+        async with opened(**place) as storage:
             anyhow: Any = storage
             for user_id, token in tokens.items():
                 await anyhow.set(OWNER, token, user_id=user_id)
@@ -69,7 +56,7 @@ def stored(place: dict[str, Any], user_id: int = 1) -> Any:
     """Return a user's token."""
 
     async def main() -> Any:
-        async with opened(place) as storage:
+        async with opened(**place) as storage:
             anyhow: Any = storage
             return await anyhow.reread(OWNER, user_id=user_id)
 
@@ -146,7 +133,6 @@ def test_killed(crew, provider, place, when, rotated):
     refreshes, and all succeed. Else there is one invalid_grant, and the visitor has to
     log in again: no error, and no token that is left behind.
     """
-    place["lease_seconds"] = 2
     give_expired(provider, place, 1)
     die = when if when in ("before", "after") else ""
     if not die:

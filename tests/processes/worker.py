@@ -79,7 +79,7 @@ async def work(job: Job) -> list[str]:
         except OAuthError as error:
             return f"{type(error).__name__}: {error}"
 
-    async with opened(job["place"]) as storage:
+    async with opened(**job["place"]) as storage:
         blueprint.storage = storage
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
@@ -90,7 +90,5 @@ async def work(job: Job) -> list[str]:
 
 if __name__ == "__main__":
     warnings.simplefilter("error")
-    # What aiocache calls, redis-py has given up.
-    warnings.filterwarnings("ignore", "Call to deprecated", DeprecationWarning)
     for line in iter(sys.stdin.readline, ""):
         print(json.dumps(asyncio.run(work(json.loads(line)))), flush=True)
