@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiocache import RedisCache
 from redis.asyncio import Redis
+from sqlalchemy import delete, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -86,11 +87,29 @@ def place_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> dict[st
     if name != "sqlite":
         place["url"] = request.getfixturevalue(f"{name}_url")
     asyncio.run(make_tables(place["url"], indexed=more != "without indexes"))
-    if more.startswith("redis "):
-        place["redis"] = request.getfixturevalue("redis_url")
-        place["prefix"] = request.getfixturevalue("redis_prefix")
-        place[more.removeprefix("redis ")] = True
-    return place
+    return {**place, **in_redis(more, request)}
+
+
+def in_redis(what: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return what a place has in Redis: "redis cache", "redis lease", or nothing."""
+    if not what.startswith("redis "):
+        return {}
+    return {
+        "redis": request.getfixturevalue("redis_url"),
+        "prefix": request.getfixturevalue("redis_prefix"),
+        what.removeprefix("redis "): True,
+    }
+
+
+async def empty_tables(url: str) -> None:
+    """Delete all that is in the tables."""
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        await connection.execute(delete(OAuth))
+        leases = Base.metadata.tables["flask_dance_oauth_lease"]
+        if await connection.run_sync(lambda c: inspect(c).has_table(leases.name)):
+            await connection.execute(delete(leases))
+    await engine.dispose()
 
 
 async def make_tables(url: str, *, indexed: bool = True) -> None:
