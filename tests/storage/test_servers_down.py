@@ -153,16 +153,11 @@ class Killing:
                 killed += 1
         return killed
 
-    async def until_killed(self) -> None:
-        """Kill the first who waits."""
-        async with asyncio.timeout(30):
-            while not await self.kill():
-                await asyncio.sleep(0.01)
-
-    async def forever(self) -> None:
-        """Kill whoever waits, until cancelled."""
-        while True:
-            await self.until_killed()
+    async def until_killed(self, times: int = 1) -> None:
+        """Kill so many who wait."""
+        while times > 0:
+            times -= await self.kill()
+            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -181,7 +176,8 @@ async def test_killed_in_the_middle_of_a_statement(url):
         await storage.set(GITHUB, token("old"), user_id=1)
         async with locked(admin):
             setting = asyncio.create_task(storage.set(GITHUB, token("new"), user_id=1))
-            await Killing(admin).until_killed()
+            async with asyncio.timeout(30):
+                await Killing(admin).until_killed()
             assert not setting.done()
         await setting
         assert await storage.get(GITHUB, user_id=1) == token("new")
@@ -194,7 +190,7 @@ async def test_killed_again_and_again(url):
         await storage.set(GITHUB, token("old"), user_id=1)
         async with locked(admin):
             setting = asyncio.create_task(storage.set(GITHUB, token("new"), user_id=1))
-            killing = asyncio.create_task(Killing(admin).forever())
+            killing = asyncio.create_task(Killing(admin).until_killed(10**6))
             with pytest.raises(StorageError, match="the storage failed"):
                 await setting
             killing.cancel()
