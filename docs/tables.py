@@ -34,6 +34,7 @@ LIMITS: list[tuple[ModuleType, str]] = [
     (token, "LEEWAY"),
     (session, "MAX_COOKIE"),
     (cache, "DEADLINE"),
+    (cache, "ABSENCE_TTL"),
     (cache, "MARKER_TTL"),
 ]
 
@@ -51,7 +52,8 @@ def all_tables() -> dict[str, str]:
         "promises": promises(),
         "faults": fault_table(),
         "fault_choices": fault_choices(),
-        "absence": str(cache.MARKER_TTL),
+        "absence": str(cache.ABSENCE_TTL),
+        "marker": str(cache.MARKER_TTL),
         "cookie_limit": str(session.MAX_COOKIE),
         "leeway": str(token.LEEWAY),
     }
