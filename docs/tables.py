@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
+from promises import COLUMNS, PROMISES
+
 from quart_dance import errors
 from quart_dance.consumer import http, signals
 from quart_dance.consumer.options import BlueprintOptions, Consumer, OAuth2Options
@@ -32,6 +34,7 @@ LIMITS: list[tuple[ModuleType, str]] = [
     (token, "LEEWAY"),
     (session, "MAX_COOKIE"),
     (cache, "DEADLINE"),
+    (cache, "ABSENCE_TTL"),
     (cache, "MARKER_TTL"),
 ]
 
@@ -46,9 +49,11 @@ def all_tables() -> dict[str, str]:
         "signals": signal_table(),
         "limits": limits(),
         "presets": presets(),
+        "promises": promises(),
         "faults": fault_table(),
         "fault_choices": fault_choices(),
-        "absence": str(cache.MARKER_TTL),
+        "absence": str(cache.ABSENCE_TTL),
+        "marker": str(cache.MARKER_TTL),
         "cookie_limit": str(session.MAX_COOKIE),
         "leeway": str(token.LEEWAY),
     }
@@ -134,6 +139,15 @@ def presets() -> str:
         keys = ", ".join(code(key) for key in made.from_config.values())
         rows.append((code(module.__name__), code(f"make_{name}_blueprint"), keys))
     return table(("module", "factory", "config keys"), rows)
+
+
+def promises() -> str:
+    """Return what each storage promises."""
+    rows = [
+        (storage, *(cells[column][0] for column in COLUMNS))
+        for storage, cells in PROMISES.items()
+    ]
+    return table(("storage", *COLUMNS), rows)
 
 
 def fault_table() -> str:

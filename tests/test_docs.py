@@ -307,6 +307,13 @@ def test_block_testing_contract(tmp_path):
     assert " passed" in done.stdout
 
 
+def test_block_testing_shared(tmp_path):
+    """Processes open the storage of the page, and it keeps its promises."""
+    done = run_pytest("shared", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
 def run_pytest(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Write the files of a module of the testing page, and run them."""
     for code in Page("docs/testing.md").blocks[name]:

@@ -131,7 +131,7 @@ class BaseStorage(ABC):
 
     @property
     def keeps_accounts(self) -> bool:
-        """Whether tokens are kept for users: whether `account` is overridden."""
+        """Whether tokens are kept for users, as `account` is overridden to say."""
         return type(self).account is not BaseStorage.account
 
     async def aclose(self) -> None:  # noqa: B027
