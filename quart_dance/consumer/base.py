@@ -11,9 +11,9 @@ from quart import Blueprint, Quart, current_app, has_request_context, request, w
 
 from ..oauth.token import Token
 from .client import OAuth2Session, SessionProxy
-from .hooks import install
+from .hooks import find_preset, install
 from .pending import Pending
-from .room import Room, find_preset
+from .room import Room
 from .runtime import runtime
 
 

@@ -155,3 +155,33 @@ def _here(web: Any) -> str | None:
     query = request.query_string.decode("ascii", "replace")
     path = quote(request.root_path + request.path)
     return next_path(f"{path}?{query}" if query else path)
+
+
+def find_preset(web: Any, kind: type[Any], module: str) -> Any:
+    """Return the session at the one blueprint that a preset made.
+
+    Args:
+        web: The framework.
+        kind: Of which class the blueprint is.
+        module: The preset's module, which is its blueprints' `import_name`.
+
+    Raises:
+        RuntimeError: There is none in the current application, or more than one.
+    """
+    made = dict.fromkeys(
+        blueprint
+        for blueprint in web.current_app.blueprints.values()
+        if isinstance(blueprint, kind) and blueprint.import_name == module
+    )
+    if len(made) == 1:
+        return next(iter(made)).current_session()
+    name = module.rpartition(".")[2]
+    if made:
+        raise RuntimeError(
+            f"this application has {len(made)} blueprints of {name}: write "
+            "`blueprint.session` for the one you mean"
+        )
+    raise RuntimeError(
+        f"this application has no {name} blueprint: "
+        f"app.register_blueprint(make_{name}_blueprint())"
+    )

@@ -102,11 +102,7 @@ class Room(Consumer):
             RuntimeError: There is none.
         """
         if not self.web.has_app_context():
-            raise RuntimeError(
-                f"the session of {self.name!r} belongs to a visitor, and there is no "
-                "request here: in a background job, use "
-                "blueprint.session_for(user_id=…, app=app)"
-            )
+            raise outside(self)
         return self._of_visit("sessions", self._new_session)
 
     def _of_visit(self, kind: str, make: Any) -> Any:
@@ -248,6 +244,15 @@ class Room(Consumer):
         return self.web.redirect(reply.location or "/")
 
 
+def outside(consumer: Consumer) -> RuntimeError:
+    """Return what is raised where a visitor's token is wanted, and nobody visits."""
+    return RuntimeError(
+        f"the session of {consumer.name!r} belongs to a visitor, and there is no "
+        "request here: in a background job, use "
+        "blueprint.session_for(user_id=…, app=app)"
+    )
+
+
 def dress(response: Any, reply: Reply) -> None:
     """Set a reply's cookies, and see that no cache keeps it and no referrer tells."""
     headers = pages.HEADERS if reply.page is not None else _HEADERS
@@ -264,33 +269,3 @@ def dress(response: Any, reply: Reply) -> None:
             httponly=True,
             samesite="Lax",
         )
-
-
-def find_preset(web: Any, kind: type[Any], module: str) -> Any:
-    """Return the session at the one blueprint that a preset made.
-
-    Args:
-        web: The framework.
-        kind: Of which class the blueprint is.
-        module: The preset's module, which is its blueprints' `import_name`.
-
-    Raises:
-        RuntimeError: There is none in the current application, or more than one.
-    """
-    made = dict.fromkeys(
-        blueprint
-        for blueprint in web.current_app.blueprints.values()
-        if isinstance(blueprint, kind) and blueprint.import_name == module
-    )
-    if len(made) == 1:
-        return next(iter(made)).current_session()
-    name = module.rpartition(".")[2]
-    if made:
-        raise RuntimeError(
-            f"this application has {len(made)} blueprints of {name}: write "
-            "`blueprint.session` for the one you mean"
-        )
-    raise RuntimeError(
-        f"this application has no {name} blueprint: "
-        f"app.register_blueprint(make_{name}_blueprint())"
-    )

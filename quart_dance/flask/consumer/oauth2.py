@@ -14,9 +14,9 @@ from blinker import Signal
 from flask import Blueprint, Flask, Response, current_app
 
 from ...consumer.dance import OAuth2Dance
-from ...consumer.hooks import answer, own_handler, put
+from ...consumer.hooks import answer, find_preset, own_handler, put
 from ...consumer.options import OAuth2Options, Option
-from ...consumer.room import Room, dress, find_preset
+from ...consumer.room import Room, dress
 from ...consumer.runtime import runtime
 from ...consumer.storage import base
 from ...consumer.storage.base import saved
@@ -123,6 +123,12 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
     def session(self) -> OAuth2Session:
         """The OAuth session of the visitor at hand, looked up at each use."""
         return cast(OAuth2Session, SessionProxy(self.current_session))
+
+    def current_session(self) -> Any:
+        # Flask-Dance's tells its configuration anywhere; the token needs a context.
+        if not flask.has_app_context():
+            return self._new_session()
+        return super().current_session()
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from werkzeug.local import LocalProxy
 from ...consumer.flow import SessionFlow
 from ...consumer.http import SyncResponse, send_now, sync_pool, target
 from ...consumer.options import Consumer
+from ...consumer.room import outside
 from ...consumer.runtime import Runtime, runtime
 from ...oauth.token import Token
 from ..bridge import at_once, keep, run
@@ -201,6 +202,8 @@ class OAuth2Session(SessionFlow):
             yield response
 
     def _runtime(self) -> Runtime:
+        if not has_app_context():
+            raise outside(self.blueprint)
         return runtime(current_app)
 
     @asynccontextmanager
