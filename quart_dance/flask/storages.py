@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar, cast
 
 from ..consumer.storage import base
-from ..consumer.storage.base import NOBODY, Owner, finished
+from ..consumer.storage.base import NOBODY, Owner
 from ..consumer.storage.caller import in_caller
 from ..consumer.storage.users import key_of
+from ..consumer.storage.waiting import finished
 from ..oauth.token import Token
 from .bridge import at_once, close, run
 

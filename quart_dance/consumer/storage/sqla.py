@@ -26,7 +26,6 @@ from .base import (
     BaseStorage,
     Owner,
     account_of,
-    finished,
     local_lock,
     saved,
 )
@@ -38,6 +37,7 @@ from .leases import Lease, TableLease, lease_name
 from .model import OAuthConsumerMixin
 from .rows import Row, Rows
 from .users import chosen, coerce, key_of
+from .waiting import finished
 
 __all__ = ["OAuthConsumerMixin", "SQLAlchemyStorage"]
 
