@@ -15,7 +15,8 @@
     │   ├── NotAuthorizedError      there is no token
     │   ├── ForeignOriginError      the URL is not one that may see the token
     │   └── StorageError            the storage could not read or keep a token
-    │       └── TokenTooLargeError  the token does not fit into the session cookie
+    │       ├── TokenTooLargeError  the token does not fit into the session cookie
+    │       └── UpgradeError        a table of tokens cannot be upgraded as it is
     └── ValueError
         └── UserRequiredError       the storage keeps tokens for users; nobody is known
 """
@@ -141,6 +142,10 @@ class StorageError(OAuthError):
 
 class TokenTooLargeError(StorageError):
     """The token would push the session cookie over what browsers accept."""
+
+
+class UpgradeError(StorageError):
+    """A table of tokens cannot be upgraded as it is; the message says what to do."""
 
 
 class UserRequiredError(ValueError):

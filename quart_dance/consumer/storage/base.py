@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import random
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import (
     AsyncIterator,
     Awaitable,
-    Callable,
-    Coroutine,
     Iterator,
     Mapping,
 )
@@ -27,7 +24,6 @@ from ...oauth.token import PUBLIC, Token
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
-_unfinished: set[asyncio.Future[Any]] = set()
 
 
 class Nobody(Enum):
@@ -202,36 +198,6 @@ def local_lock(owner: object, *key: object) -> asyncio.Lock:
     """Return the lock of this event loop for something of an object's."""
     locks = _locks.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
     return locks.setdefault((id(owner), *key), asyncio.Lock())
-
-
-async def finished(work: Coroutine[Any, Any, T]) -> T:
-    """Wait for something short that a cancelled caller must not break off.
-
-    A statement that is broken off takes its connection with it, and SQLite's keeps
-    its locks until it is collected; a thread goes on in any case. So the caller is
-    cancelled when it is done.
-    """
-    task = asyncio.ensure_future(work)
-    _unfinished.add(task)  # a loop holds its tasks weakly
-    task.add_done_callback(_unfinished.discard)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
-
-
-async def until(attempt: Callable[[], Awaitable[bool]]) -> None:
-    """Try something again and again, ever less often, until it is done.
-
-    Others who want the same may sit in other processes: nobody tells us when to go on.
-    """
-    wait = 0.02
-    while not await attempt():
-        # Not all at the same moment.
-        await asyncio.sleep(wait * random.uniform(0.5, 1))
-        wait = min(2 * wait, 0.25)
 
 
 async def account_of(storage: BaseStorage, blueprint: Owner, **who: Any) -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from ...oauth.token import Token, seconds
+from .waiting import within
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
@@ -124,8 +125,7 @@ class TokenCache:
         return asyncio.get_running_loop().time()
 
     async def _answer(self, call: Awaitable[Any]) -> Any:
-        async with asyncio.timeout(DEADLINE):
-            return await call
+        return await within(DEADLINE, call)
 
 
 def _decode(value: Any, key: str) -> dict[str, Any] | None:

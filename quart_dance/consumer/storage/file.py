@@ -26,12 +26,11 @@ from .base import (
     BaseStorage,
     Owner,
     account_of,
-    finished,
     local_lock,
-    until,
 )
 from .caller import in_caller
 from .users import chosen, key_of
+from .waiting import finished, until
 
 T = TypeVar("T")
 

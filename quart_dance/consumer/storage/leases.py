@@ -24,8 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from ...errors import StorageError
-from .base import until
 from .model import MYSQL
+from .waiting import until
 
 #: The time of the database, in seconds: the clocks of processes may differ.
 _NOW = {

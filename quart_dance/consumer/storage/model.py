@@ -15,6 +15,7 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
+    TextClause,
     event,
     text,
 )
@@ -118,12 +119,12 @@ def add_indexes(table: Table, provider: Column[Any], user: Column[Any] | None) -
     def add_nobody(target: Table, connection: Connection, **_: Any) -> None:
         if connection.dialect.name in MYSQL:
             for statement in nobody_statements(table, provider, user):
-                connection.execute(text(statement.replace(":", r"\:")))
+                connection.execute(statement)
 
 
 def nobody_statements(
     table: Table, provider: Column[Any], user: Column[Any]
-) -> tuple[str, str]:
+) -> tuple[TextClause, TextClause]:
     """Return what gives a table of MariaDB's or MySQL's its index for nobody.
 
     It is over a column that is computed from the others. That one is not part of the
@@ -132,11 +133,18 @@ def nobody_statements(
     quote, name = _preparer.quote, _preparer.format_table(table)
     nobody = f"CASE WHEN {quote(user.name)} IS NULL THEN {quote(provider.name)} END"
     index = quote(f"uq_{table.name}_provider_nobody")
+    length = getattr(provider.type, "length", None) or 50
     return (
-        f"ALTER TABLE {name} ADD COLUMN {NOBODY_COLUMN} VARCHAR(50) "
-        f"COLLATE {EXACT} GENERATED ALWAYS AS ({nobody}) VIRTUAL",
-        f"CREATE UNIQUE INDEX {index} ON {name} ({NOBODY_COLUMN})",
+        _verbatim(
+            f"ALTER TABLE {name} ADD COLUMN {NOBODY_COLUMN} VARCHAR({length}) "
+            f"COLLATE {EXACT} GENERATED ALWAYS AS ({nobody}) VIRTUAL"
+        ),
+        _verbatim(f"CREATE UNIQUE INDEX {index} ON {name} ({NOBODY_COLUMN})"),
     )
+
+
+def _verbatim(statement: str) -> TextClause:
+    return text(statement.replace(":", r"\:"))
 
 
 def _has_partial_indexes(

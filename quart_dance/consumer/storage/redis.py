@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.asyncio.lock import Lock
-from redis.exceptions import RedisError
 
-from .base import saved, until
+from ...errors import StorageError
+from .base import saved
+from .waiting import finished, until, within
 
 __all__ = ["RedisLease"]
 
 #: Seconds that Redis may take to answer.
 DEADLINE = 5
+
+#: Takes a lease that is free, or ours: the client may have asked before, and lost the
+#: answer. What stands there for longer than any lease lasts is none, and makes room.
+_TAKE = """
+local left = redis.call('pttl', KEYS[1])
+local theirs = redis.pcall('get', KEYS[1]) ~= ARGV[1]
+if left >= 0 and left <= 100 * ARGV[2] and theirs then return 0 end
+redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
+return 1
+"""
+#: Gives a lease back, if it is still ours.
+_GIVE_BACK = """
+if redis.pcall('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end
+"""
 
 
 class RedisLease:
@@ -53,22 +68,22 @@ class RedisLease:
         Raises:
             StorageError: Redis does not answer.
         """
-        lock: Lock = self._redis.lock(
-            self._prefix + name, timeout=self._seconds, thread_local=False
-        )
+        key, owner = self._prefix + name, secrets.token_hex(16)
+        take = partial(self._run, _TAKE, key, owner, int(self._seconds * 1000))
         try:
-            await until(partial(_attempt, lock))
+            await until(take)
+        except asyncio.CancelledError:
+            await self._give_back(key, owner)  # it may have been taken
+            raise
+        try:
             yield
         finally:
-            # If it fails, or is over: the lease has ended by itself, or will.
-            with suppress(RedisError, OSError, TimeoutError):
-                async with asyncio.timeout(DEADLINE):
-                    await lock.release()
+            await self._give_back(key, owner)
 
+    async def _give_back(self, key: str, owner: str) -> None:
+        with suppress(StorageError):  # then it ends by itself
+            await self._run(_GIVE_BACK, key, owner)
 
-async def _attempt(lock: Lock) -> bool:
-    async def acquire() -> Any:
-        async with asyncio.timeout(DEADLINE):
-            return await lock.acquire(blocking=False)
-
-    return bool(await saved(acquire()))
+    async def _run(self, script: str, key: str, *values: Any) -> Any:
+        answer: Any = self._redis.eval(script, 1, key, *values)
+        return await finished(saved(within(DEADLINE, answer)))

@@ -82,23 +82,24 @@ class Rows:
             self.user, remote = typing.cast(Any, pairs[0])
             target = mapper.relationships["user"].mapper
             self.user_key = target.get_property_by_column(remote).key
-        self._key = list(mapper.primary_key)
-        self._newest = [
+        self.key = list(mapper.primary_key)
+        #: The order in which the first row of an account is the one that counts.
+        self.newest = [
             column.desc()
-            for column in (self.created_at, *self._key)
+            for column in (self.created_at, *self.key)
             if column is not None
         ]
 
     def get(self, connection: Connection, provider: str, user: Any) -> Any:
         """Return the newest token of an account, or None."""
         query = select(self.token).where(self._mine(connection, provider, user))
-        return connection.scalar(query.order_by(*self._newest).limit(1))
+        return connection.scalar(query.order_by(*self.newest).limit(1))
 
     def find(self, connection: Connection, provider: str, user: Any) -> Row | None:
         """Return the newest token of an account for a later `swap`, or None."""
-        query = select(self.token, cast(self.token, Text), *self._key)
+        query = select(self.token, cast(self.token, Text), *self.key)
         query = query.where(self._mine(connection, provider, user))
-        found = connection.execute(query.order_by(*self._newest).limit(1)).first()
+        found = connection.execute(query.order_by(*self.newest).limit(1)).first()
         return None if found is None else Row(found[0], found[1], found[2:])
 
     def delete(self, connection: Connection, provider: str, user: Any) -> None:
@@ -133,8 +134,8 @@ class Rows:
         In one transaction, after `leases.lock`: the newest row is kept, with what
         its other columns hold.
         """
-        query = select(*self._key).where(self._mine(connection, provider, user))
-        rows = connection.execute(query.order_by(*self._newest)).all()
+        query = select(*self.key).where(self._mine(connection, provider, user))
+        rows = connection.execute(query.order_by(*self.newest)).all()
         for row in rows[1:]:
             connection.execute(delete(self.table).where(self._is_row(row)))
         new = self._new(token)
@@ -156,7 +157,7 @@ class Rows:
         """
         text: ColumnElement[Any] = cast(self.token, Text)
         if connection.dialect.name in MYSQL:
-            text = _exact(self.token)
+            text = exact(self.token)
         same = and_(self._is_row(row.key), text == row.text)
         if new is None:
             return connection.execute(delete(self.table).where(same)).rowcount == 1
@@ -196,27 +197,38 @@ class Rows:
 
     def is_indexed(self, connection: Connection) -> bool:
         """Say whether the table has our unique indexes, and they tell all apart."""
-        schemas = connection.get_execution_options().get("schema_translate_map") or {}
-        schema = schemas.get(self.table.schema, self.table.schema)
-        inspector, name = inspect(connection), self.table.name
+        missing = self.missing_indexes(connection)
+        return not missing and not self.inexact_columns(connection)
+
+    def missing_indexes(self, connection: Connection) -> list[str]:
+        """Return the names of our unique indexes that the table does not have."""
         there = {
             index["name"]: index["column_names"]
-            for index in inspector.get_indexes(name, schema)
+            for index in inspect(connection).get_indexes(*self.place(connection))
             if index["unique"]
         }
-        dialect = connection.dialect.name
-        wanted = indexes(self.table, self.provider, self.user, dialect)
-        if any(there.get(index) != columns for index, columns in wanted.items()):
-            return False
-        if dialect not in MYSQL:
-            return True
-        # By another collation one account's token would take another one's place.
-        found = {c["name"]: c["type"] for c in inspector.get_columns(name, schema)}
-        return all(
-            str(getattr(found[column.name], "collation", "")).endswith("_bin")
+        wanted = indexes(self.table, self.provider, self.user, connection.dialect.name)
+        return [name for name, columns in wanted.items() if there.get(name) != columns]
+
+    def inexact_columns(self, connection: Connection) -> list[Column[Any]]:
+        """Return the columns that take an account's name for another one's.
+
+        By such a collation one account's token would take another one's place.
+        """
+        if connection.dialect.name not in MYSQL:
+            return []
+        found = inspect(connection).get_columns(*self.place(connection))
+        collations = {c["name"]: getattr(c["type"], "collation", "") for c in found}
+        return [
+            column
             for column in self._filed_under("", None)
-            if _is_text(column)
-        )
+            if is_text(column) and not str(collations[column.name]).endswith("_bin")
+        ]
+
+    def place(self, connection: Connection) -> tuple[str, str | None]:
+        """Return where the table is: its name, and its schema for this connection."""
+        schemas = connection.get_execution_options().get("schema_translate_map") or {}
+        return self.table.name, schemas.get(self.table.schema, self.table.schema)
 
     def _filed_under(self, provider: str, user: Any) -> dict[Column[Any], Any]:
         """Return the columns that make out an account, with their values."""
@@ -232,12 +244,12 @@ class Rows:
             mine.append(column.is_(None) if value is None else column == value)
             if isinstance(value, str) and connection.dialect.name in MYSQL:
                 # Its "=" may be true for another case, accent or trailing space.
-                mine.append(_exact(column) == value)
+                mine.append(exact(column) == value)
                 mine.append(func.char_length(column) == len(value))
         return and_(*mine)
 
     def _is_row(self, key: Any) -> ColumnElement[bool]:
-        return and_(*(c == v for c, v in zip(self._key, key, strict=True)))
+        return and_(*(c == v for c, v in zip(self.key, key, strict=True)))
 
     def _new(self, token: Any) -> dict[Any, Any]:
         new: dict[Any, Any] = {self.token: token}
@@ -250,10 +262,10 @@ def _named(values: Mapping[Any, Any]) -> dict[str, Any]:
     return {column.name: value for column, value in values.items()}
 
 
-def _is_text(column: Column[Any]) -> bool:
+def is_text(column: Column[Any]) -> bool:
     return column.type.python_type is str
 
 
-def _exact(column: Column[Any]) -> ColumnElement[Any]:
+def exact(column: Column[Any]) -> ColumnElement[Any]:
     """Return a column as text that MariaDB and MySQL compare to the letter."""
     return cast(column, mysql.CHAR(charset="utf8mb4")).collate(EXACT)

@@ -1,0 +1,249 @@
+"""Bring a table that Flask-Dance made to what our storage is fastest with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Executable,
+    Table,
+    false,
+    func,
+    inspect,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
+
+from ...errors import UpgradeError
+from .database import ATTEMPTS, DIALECTS
+from .duplicates import Duplicates, Surplus
+from .existing import existing_rows
+from .model import EXACT, MYSQL, NOBODY_COLUMN, add_indexes, indexes, nobody_statements
+from .rows import Rows
+
+__all__ = ["Surplus", "Upgrade", "plan", "upgrade"]
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """What an upgrade would do, or has done.
+
+    Attributes:
+        surplus: The accounts with more than one row; all but the newest one go.
+        statements: The SQL, in its order; none if nothing is to be done.
+    """
+
+    surplus: tuple[Surplus, ...] = ()
+    statements: tuple[str, ...] = ()
+
+
+def plan(
+    connection: Connection | None,
+    table: str | type[Any],
+    *,
+    schema: str | None = None,
+    user_column: str | None = None,
+    shared: bool = False,
+) -> Upgrade:
+    """Return what `upgrade` would do now; nothing is changed.
+
+    Args:
+        connection: As `upgrade` takes it, as all that follows.
+        table: …
+        schema: …
+        user_column: …
+        shared: …
+
+    Raises:
+        UpgradeError: `upgrade` would raise it, too.
+    """
+    with _explained():
+        steps = _Steps(connection, table, schema, user_column, shared)
+        surplus = steps.surplus()
+        removal = [steps.duplicates.removal()] if surplus else []
+        todo = [*steps.preparing(), *removal, *steps.finishing()]
+        return Upgrade(surplus, tuple(map(steps.as_text, todo)))
+
+
+def upgrade(
+    connection: Connection | None,
+    table: str | type[Any],
+    *,
+    schema: str | None = None,
+    user_column: str | None = None,
+    shared: bool = False,
+) -> Upgrade:
+    """Remove duplicates from a table of tokens, add our indexes and its leases.
+
+    Of an account's rows the newest one stays. Others may write meanwhile: they wait.
+    In PostgreSQL and SQLite it is all in the connection's transaction; MariaDB and
+    MySQL commit with each change of a table, and there it begins anew where a
+    duplicate has been written before the index was there. What is done already is not
+    done again.
+
+    Args:
+        connection: To the database; Alembic's ``op.get_bind()`` is one.
+        table: Its name, or the mapped class of the application.
+        schema: Where a table is that is given by name, and not found without.
+        user_column: The column that tells users apart, of a table that is given by
+            name. The default is ``user_id`` where nothing else may be meant.
+        shared: Whether a table that is given by name has no such column, though it
+            has columns of the application's own.
+
+    Returns:
+        What has been done.
+
+    Raises:
+        UpgradeError: There is no such table, or it cannot be upgraded as it is; the
+            message says what to do. Nothing is lost.
+    """
+    with _explained():
+        steps = _Steps(connection, table, schema, user_column, shared)
+        for _ in range(ATTEMPTS if steps.dialect in MYSQL else 1):
+            if not steps.preparing() and not steps.finishing():
+                break
+            if steps.run():
+                break
+        else:
+            raise UpgradeError(
+                "others have stored several tokens for one account meanwhile: run "
+                "this again, when there is less to do"
+            )
+        return Upgrade(tuple(steps.removed), tuple(steps.done))
+
+
+class _Steps:
+    """What there is to do, and what has been done."""
+
+    def __init__(self, connection: Connection | None, *where: Any) -> None:
+        if connection is None:
+            raise UpgradeError(
+                "this needs a connection to the database: which rows are duplicates "
+                "cannot be told offline"
+            )
+        self.connection, self.dialect = connection, connection.dialect.name
+        if self.dialect not in DIALECTS:
+            raise UpgradeError(
+                "tokens are kept in PostgreSQL, MariaDB, MySQL or SQLite, not in "
+                f"{self.dialect}"
+            )
+        self.rows: Rows = existing_rows(connection, *where)
+        self.duplicates = Duplicates(self.rows, self.dialect)
+        self.removed: list[Surplus] = []
+        self.done: list[str] = []
+        add_indexes(self.rows.table, self.rows.provider, self.rows.user)
+
+    def run(self) -> bool:
+        """Do it all; say whether there was no new duplicate when it came to indexes."""
+        self._execute(*self.preparing())
+        _lock(self.connection, self.rows.table)
+        surplus = self.surplus()
+        if surplus:
+            self._execute(self.duplicates.removal())
+            self.removed += surplus
+        try:
+            self._execute(*self.finishing())
+        except IntegrityError:
+            return False
+        return True
+
+    def surplus(self) -> tuple[Surplus, ...]:
+        """Return the accounts with duplicates, when nothing depends on these."""
+        if not self.rows.missing_indexes(self.connection):
+            return ()
+        found = self.duplicates.count(self.connection)
+        if found:
+            self.duplicates.check(self.connection)
+        return found
+
+    def preparing(self) -> list[Executable]:
+        """Return what MariaDB and MySQL need before there can be indexes."""
+        if self.dialect not in MYSQL:
+            return []
+        rows, inexact = self.rows, self.rows.inexact_columns(self.connection)
+        todo = [_made_exact(self.connection, column) for column in inexact]
+        if rows.user is not None:
+            there = inspect(self.connection).get_columns(*rows.place(self.connection))
+            if NOBODY_COLUMN not in {column["name"] for column in there}:
+                todo.append(nobody_statements(rows.table, rows.provider, rows.user)[0])
+        return todo
+
+    def finishing(self) -> list[Executable]:
+        """Return what makes the indexes and the table of the leases."""
+        rows, missing = self.rows, self.rows.missing_indexes(self.connection)
+        known = {str(index.name): index for index in rows.table.indexes}
+        todo: list[Executable] = []
+        wanted = indexes(rows.table, rows.provider, rows.user, self.dialect)
+        for name, columns in wanted.items():
+            if name not in missing:
+                continue
+            if rows.user is not None and columns == [NOBODY_COLUMN]:
+                statements = nobody_statements(rows.table, rows.provider, rows.user)
+                todo.append(statements[1])
+            else:
+                todo.append(CreateIndex(known[name]))
+        if not rows.leases.is_there(self.connection):
+            todo.append(CreateTable(rows.leases.table))
+        return todo
+
+    def as_text(self, statement: Any) -> str:
+        """Return a statement as one line of SQL."""
+        options = {"literal_binds": True} if statement.is_dml else {}
+        compiled = statement.compile(self.connection, compile_kwargs=options)
+        return " ".join(str(compiled).split())
+
+    def _execute(self, *statements: Executable) -> None:
+        for statement in statements:
+            self.connection.execute(statement)
+            self.done.append(self.as_text(statement))
+
+
+def _made_exact(connection: Connection, column: Any) -> Executable:
+    """Return what makes MariaDB or MySQL compare a column to the letter."""
+    dialect, exact = connection.dialect, column._copy()
+    kind = mysql.CHAR if isinstance(column.type, mysql.CHAR) else mysql.VARCHAR
+    exact.type = kind(column.type.length, collation=EXACT)
+    name = dialect.identifier_preparer.format_table(column.table)
+    definition = CreateColumn(exact).compile(dialect=dialect)
+    statement = f"ALTER TABLE {name} MODIFY {definition}"
+    return text(statement.replace(":", r"\:"))
+
+
+def _lock(connection: Connection, table: Table) -> None:
+    """Hold off whoever writes to the table, or begins to refer to one of its rows.
+
+    In PostgreSQL and SQLite until the transaction ends; in MariaDB and MySQL until
+    the next change of a table.
+    """
+    if connection.dialect.name == "postgresql":
+        name = connection.dialect.identifier_preparer.format_table(table)
+        connection.exec_driver_sql(f"LOCK TABLE {name} IN EXCLUSIVE MODE")
+    elif connection.dialect.name in MYSQL:
+        connection.exec_driver_sql("COMMIT")  # what was read is of no value now
+        rows = select(func.count()).select_from(table).with_for_update()
+        connection.execute(rows)
+    else:
+        column = next(iter(table.c))
+        connection.execute(update(table).where(false()).values({column: column}))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Raise what a database says as an `UpgradeError`, without any values."""
+    try:
+        yield
+        return
+    except (SQLAlchemyError, OSError) as error:
+        cause: Any = getattr(error, "orig", None) or error
+        said = str(cause.args[-1] if cause.args else cause).partition("\n")[0]
+    said = re.sub(r"^<class '[^']*'>: ", "", said).rstrip(".")
+    raise UpgradeError(f"the database says: {said}. Run this again when that is mended")

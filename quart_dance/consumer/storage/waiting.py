@@ -1,0 +1,66 @@
+"""Waiting for what somebody else does: not breaking it off, and not for too long."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_running: set[asyncio.Future[Any]] = set()
+
+
+async def finished(work: Awaitable[T]) -> T:
+    """Wait for something short that a cancelled caller must not break off.
+
+    A statement that is broken off takes its connection with it, and SQLite's keeps
+    its locks until it is collected; a thread goes on in any case. So the caller is
+    cancelled when it is done.
+    """
+    task = _begun(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+async def within(seconds: float, work: Awaitable[T]) -> T:
+    """Wait for something, but no longer than that, and not once we are cancelled.
+
+    Libraries lose a cancellation now and then, where it meets a deadline of their own.
+    So what they do is told to end, but nobody waits until it has.
+
+    Raises:
+        TimeoutError: It took longer.
+    """
+    task = _begun(work)
+    try:
+        await asyncio.wait([task], timeout=seconds)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+    finally:
+        task.cancel()
+
+
+async def until(attempt: Callable[[], Awaitable[bool]]) -> None:
+    """Try something again and again, ever less often, until it is done.
+
+    Others who want the same may sit in other processes: nobody tells us when to go on.
+    """
+    wait = 0.02
+    while not await attempt():
+        # Not all at the same moment.
+        await asyncio.sleep(wait * random.uniform(0.5, 1))
+        wait = min(2 * wait, 0.25)
+
+
+def _begun(work: Awaitable[T]) -> asyncio.Future[T]:
+    task = asyncio.ensure_future(work)
+    _running.add(task)  # a loop holds its tasks weakly
+    task.add_done_callback(_running.discard)
+    # Its error is nobody's business if nobody waits any more.
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task

@@ -1,0 +1,137 @@
+"""What our storages are measured beside: Core by hand, and Flask-Dance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+from benchmarks.measure import Contestant
+from benchmarks.tables import TOKEN, FlaskDanceOAuth, OAuth
+from flask_dance.consumer.storage.sqla import SQLAlchemyStorage
+from sqlalchemy import bindparam, create_engine, delete, make_url, select
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+#: The drivers of Flask-Dance's synchronous engine.
+DRIVERS = {
+    "sqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+}
+
+
+class Core:
+    """The same work in SQLAlchemy Core, written by hand for this one table.
+
+    Each statement is built once. On PostgreSQL AUTOCOMMIT saves round trips; on the
+    others it costs some.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        if engine.dialect.name == "postgresql":
+            self.engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        table: Any = OAuth.__table__
+        mine = (
+            table.c.provider == bindparam("name"),
+            table.c.user_id == bindparam("user"),
+        )
+        self._select = select(table.c.token).where(*mine)
+        self._delete = delete(table).where(*mine)
+        self._upsert = _upsert(table, engine.dialect.name)
+
+    async def get(self, user: str) -> dict[str, Any] | None:
+        async with self.engine.connect() as connection:
+            token = await connection.scalar(self._select, _key(user))
+        return None if token is None else dict(token)
+
+    async def set(self, user: str, token: dict[str, Any]) -> None:
+        values = {
+            "provider": "bench",
+            "user_id": int(user),
+            "created_at": datetime.now(UTC).replace(tzinfo=None),
+            "token": token,
+        }
+        async with self.engine.begin() as connection:
+            await connection.execute(self._upsert, values)
+
+    async def delete(self, user: str) -> None:
+        async with self.engine.begin() as connection:
+            await connection.execute(self._delete, _key(user))
+
+
+def core(engine: AsyncEngine) -> Contestant:
+    """Return the contestant that is written by hand."""
+    rows = Core(engine)
+    return Contestant(
+        "SQLAlchemy Core by hand",
+        get=lambda user: rows.get(str(user)),
+        set=lambda user: rows.set(str(user), TOKEN),
+        delete=lambda user: rows.delete(str(user)),
+        engine=engine.sync_engine,
+    )
+
+
+@contextmanager
+def flask_dance(url: str, pool: int) -> Iterator[Contestant]:
+    """Give Flask-Dance's storage, on a scoped session for each thread.
+
+    The session ends with each call, as it does with each request in Flask.
+    """
+    given = make_url(url)
+    driver = DRIVERS[given.get_backend_name()]
+    timeout = {"timeout": 60} if driver == "sqlite" else {}
+    engine = create_engine(
+        given.set(drivername=driver),
+        pool_size=pool,
+        max_overflow=0,
+        pool_timeout=60,
+        connect_args=timeout,
+    )
+    session = scoped_session(sessionmaker(engine))
+    storage = SQLAlchemyStorage(FlaskDanceOAuth, session)
+    blueprint = SimpleNamespace(name="bench", config={})
+
+    def get(user: int) -> Any:
+        token = storage.get(blueprint, user_id=user)
+        session.remove()
+        return token
+
+    def set_(user: int) -> None:
+        storage.set(blueprint, TOKEN, user_id=user)
+        session.remove()
+
+    def delete_(user: int) -> None:
+        storage.delete(blueprint, user_id=user)
+        session.remove()
+
+    try:
+        yield Contestant("Flask-Dance", get, set_, delete_, engine, threads=True)
+    finally:
+        engine.dispose()
+
+
+def _key(user: str) -> dict[str, Any]:
+    return {"name": "bench", "user": int(user)}
+
+
+def _upsert(table: Any, dialect: str) -> Any:
+    if dialect in ("mysql", "mariadb"):
+        statement: Any = mysql.insert(table)
+        new = statement.inserted
+        return statement.on_duplicate_key_update(
+            token=new.token, created_at=new.created_at
+        )
+    statement = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}[dialect](
+        table
+    )
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=["provider", "user_id"],
+        set_={"token": new.token, "created_at": new.created_at},
+    )

@@ -1,0 +1,105 @@
+"""Waiting for libraries that lose a cancellation: nobody is held up by them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from contextlib import suppress
+
+import pytest
+from databases import DictCache, token
+
+from quart_dance.consumer.storage.cache import TokenCache
+from quart_dance.consumer.storage.waiting import finished, within
+
+
+class Deaf:
+    """Work that goes on when it is cancelled, until it is over."""
+
+    def __init__(self):
+        self.over = asyncio.Event()
+        self.cancelled = 0
+
+    async def work(self):
+        while not self.over.is_set():
+            try:
+                await self.over.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+        return "done"
+
+
+async def test_a_deadline():
+    """What takes too long is told to end; if it does not, it is left to itself."""
+    deaf = Deaf()
+    with pytest.raises(TimeoutError):
+        await within(0, deaf.work())
+    await asyncio.sleep(0)
+    assert deaf.cancelled == 1
+    deaf.over.set()
+    assert await within(10, deaf.work()) == "done"
+
+
+async def test_a_caller_that_is_cancelled():
+    """Who is cancelled does not wait for what does not hear it."""
+    deaf = Deaf()
+    caller = asyncio.create_task(within(60, deaf.work()))
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    await asyncio.sleep(0)
+    assert deaf.cancelled == 1
+    deaf.over.set()
+
+
+async def test_not_to_be_broken_off():
+    """What must not be broken off is done, unharmed, when its caller is cancelled."""
+    deaf = Deaf()
+    caller = asyncio.create_task(finished(deaf.work()))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.sleep(0)
+    assert not caller.done()
+    deaf.over.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert deaf.cancelled == 0
+
+
+async def test_an_error_that_nobody_waits_for():
+    """A call that fails when its time is over fails silently."""
+    complaints = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: complaints.append(context))
+
+    async def fail():
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        raise OSError
+
+    with pytest.raises(TimeoutError):
+        await within(0, fail())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert complaints == []
+
+
+async def test_a_cache():
+    """S12, S13: A cache holds up neither an answer nor a request that is over."""
+    deaf, cache = Deaf(), DictCache()
+    cache._operate = lambda operation: deaf.work()
+    tokens = TokenCache(cache, 300)
+
+    async def load():
+        return token("x")
+
+    async with asyncio.timeout(10):
+        assert await tokens.read("key", load) == token("x")
+    reading = asyncio.create_task(tokens.read("key", load))
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    deaf.over.set()
