@@ -13,10 +13,11 @@ from typing import Any
 
 import flask
 import pytest
+from accounts import OLD, SyncAccounts
 from flask import Flask
 from forking import OAuth
 from quart import Quart
-from rooms import OLD, FlaskVisitor, SyncAccounts, make_flask_app
+from rooms import FlaskVisitor, make_flask_app
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.schema import CreateTable
 

@@ -352,9 +352,13 @@ class SQLAlchemyStorage(BaseStorage):
         if not await self._run(Work.READ, leases.is_there):
             try:
                 await self._run(Work.TRANSACTION, leases.create)
-            except StorageError:  # another process may have been faster
+            except StorageError as error:  # another process may have been faster
                 if not await self._run(Work.READ, leases.is_there):
-                    raise
+                    raise StorageError(
+                        f"{error}; the table {leases.table.name!r} is missing, with "
+                        "which one process refreshes a token and the others wait: "
+                        "create it as the table of the tokens was created"
+                    ) from None
         facts.has_leases = True
 
     def _cache_key(self, blueprint: Owner, who: Any) -> str:
