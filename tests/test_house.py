@@ -40,6 +40,8 @@ consumer.base
 consumer.oauth2
 consumer
 contrib
+flask.gate
+flask.waiter
 flask.bridge
 flask.storages
 flask.consumer.storage

@@ -13,10 +13,8 @@ import atexit
 import os
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
-from contextvars import copy_context
-from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -24,11 +22,12 @@ from flask import has_request_context
 
 from ..consumer.runtime import Closable
 from ..consumer.storage.base import BaseStorage
-from ..consumer.storage.caller import caller
+from ..consumer.storage.forks import leave
+from .gate import Gate
+from .waiter import Waiter
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Closable)
-_Outcome = tuple[Any, Exception | None]
 #: Seconds that closing connections at the end of the process may take.
 _CLOSING = 3.0
 
@@ -44,6 +43,15 @@ class _Loop(asyncio.SelectorEventLoop):
         self._process = os.getpid()
         super().__init__()
 
+    def serve(self) -> None:
+        """Run until it is stopped."""
+        ended = False
+        while not ended:
+            # To end the process is for the thread that waits: it gets this as well.
+            with suppress(SystemExit, KeyboardInterrupt):
+                self.run_forever()
+                ended = True
+
     def is_running(self) -> bool:
         return os.getpid() == self._process and super().is_running()
 
@@ -52,111 +60,34 @@ class _Loop(asyncio.SelectorEventLoop):
             super().__del__()
 
 
-class _Waiter:
-    """A thread that waits for one coroutine, and serves its calls meanwhile."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._task: asyncio.Task[Any]
-        self._calls: SimpleQueue[tuple[Callable[[], Any], Any] | None] = SimpleQueue()
-        self._gone = False
-
-    # On the event loop's thread
-
-    def begin(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Start the coroutine."""
-        caller.set(self)
-        self._task = self._loop.create_task(coroutine)
-        self._task.add_done_callback(lambda _: self._leave())
-
-    async def call(self, function: Callable[[], Any]) -> Any:
-        """Call a function in the thread that waits, or if it is gone in another one."""
-        if not self._gone:
-            served = self._loop.create_future()
-            context = copy_context()
-            self._calls.put((lambda: context.run(function), served))
-            outcome: _Outcome | None = await served
-            if outcome is not None:
-                value, error = outcome
-                if error is not None:
-                    raise error
-                return value
-        return await asyncio.to_thread(function)
-
-    def _leave(self) -> None:
-        """Hand the calls that nobody serves any more back, and let the thread go."""
-        self._gone = True
-        with suppress(Empty):
-            while (left := self._calls.get_nowait()) is not None:
-                _set(left[1], None)
-        self._calls.put(None)
-
-    def _abandon(self) -> None:
-        self._leave()
-        self._task.cancel()
-
-    # On the thread that waits
-
-    def wait(self) -> Any:
-        """Serve until the coroutine is done; return what it returns."""
-        try:
-            while (work := self._calls.get()) is not None:
-                call, served = work
-                outcome = _outcome(call)
-                self._loop.call_soon_threadsafe(_set, served, outcome)
-        except BaseException:
-            # Such as KeyboardInterrupt: the coroutine is of no use to anybody.
-            self._loop.call_soon_threadsafe(self._abandon)
-            raise
-        try:
-            return self._task.result()
-        finally:
-            del self._task  # its exception holds this frame
-
-
-def _outcome(call: Callable[[], Any]) -> _Outcome:
-    try:
-        return call(), None
-    except Exception as error:
-        return None, error
-
-
-def _set(future: asyncio.Future[Any], value: Any) -> None:
-    if not future.done():
-        future.set_result(value)
-
-
 class Bridge:
     """The event loop of a process, and the way there.
 
     Attributes:
-        kept: What is closed at the end of the process.
+        gate: What lets calls in.
+        storages: Those with something to be closed at the end of the process, by id.
+            Nobody else can: their connections belong to this event loop.
+        others: What else is closed then, if it is still there.
     """
 
     def __init__(self) -> None:
-        self.kept: WeakSet[Closable] = WeakSet()
+        self.gate = Gate()
+        self.storages: dict[int, BaseStorage] = {}
+        self.others: WeakSet[Closable] = WeakSet()
         self._loop: _Loop | None = None
         self._thread: threading.Thread
         self._lock = threading.Lock()
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the event loop, and wait for it in this thread.
-
-        It sees the ContextVars of this thread.
-
-        Raises:
-            RuntimeError: This thread runs an event loop, which would stand still.
-        """
+    def run(self, coroutine: Coroutine[Any, Any, T], timeout: float | None) -> T:
+        """Run a coroutine in the event loop, and wait for it; see the function."""
         try:
             self._check()
             loop = self._running_loop()
         except BaseException:
             coroutine.close()
             raise
-        waiter = _Waiter(loop)
-        loop.call_soon_threadsafe(waiter.begin, coroutine, context=copy_context())
-        result: T = waiter.wait()
-        return result
+        with self.gate.passing():
+            return Waiter(loop).wait(coroutine, timeout)
 
     def _check(self) -> None:
         if _are_threads_patched():
@@ -182,7 +113,7 @@ class Bridge:
                 if self._loop is None:
                     loop = _Loop()
                     self._thread = threading.Thread(
-                        target=loop.run_forever, name="quart_dance", daemon=True
+                        target=loop.serve, name="quart_dance", daemon=True
                     )
                     self._thread.start()
                     self._loop = loop
@@ -204,7 +135,7 @@ class Bridge:
     async def _end(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING):
-                for kept in list(self.kept):
+                for kept in [*self.others, *self.storages.values()]:
                     with suppress(Exception):
                         await kept.aclose()
         others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -224,26 +155,38 @@ def _are_threads_patched() -> bool:
     return eventlet is not None and bool(eventlet.is_monkey_patched("thread"))
 
 
-def run(coroutine: Coroutine[Any, Any, T], storage: Closable | None = None) -> T:
+def run(
+    coroutine: Coroutine[Any, Any, T],
+    storage: BaseStorage | None = None,
+    timeout: float | None = None,
+) -> T:
     """Run a coroutine in this process's event loop, and wait for it in this thread.
 
     Args:
         coroutine: It sees the ContextVars of this thread.
-        storage: Is kept, see `keep`.
+        storage: What it uses; closed at the end of the process.
+        timeout: Seconds after which it is cancelled, and nobody waits any more.
 
     Raises:
+        TimeoutError: It has been cancelled.
         RuntimeError: This thread runs an event loop, which would stand still, or
             threads are greenlets.
     """
-    if storage is not None:
-        keep(storage)
-    return _bridge.run(coroutine)
+    if storage is not None and type(storage).aclose is not BaseStorage.aclose:
+        _bridge.storages[id(storage)] = storage
+    return _bridge.run(coroutine, timeout)
 
 
 def keep(closable: C) -> C:
-    """Have something closed at the end of the process, in its event loop."""
-    _bridge.kept.add(closable)
+    """Have something closed at the end of the process, if it is still there then."""
+    _bridge.others.add(closable)
     return closable
+
+
+def close(storage: BaseStorage) -> None:
+    """Close a storage now."""
+    run(storage.aclose())
+    _bridge.storages.pop(id(storage), None)
 
 
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -262,23 +205,20 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 _bridge = Bridge()
-#: Of the processes that have forked us: to collect them would close what is theirs.
-_parents: list[Bridge] = []
 
 
 def _renew() -> None:
     global _bridge
     old, _bridge = _bridge, Bridge()
-    _parents.append(old)
-    for kept in list(old.kept):
-        if isinstance(kept, BaseStorage):
-            kept.after_fork()
-
-
-def _close() -> None:
-    _bridge.close()
+    leave(old)
+    for storage in old.storages.values():
+        storage.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
-atexit.register(_close)
+    os.register_at_fork(
+        before=lambda: _bridge.gate.close(),
+        after_in_parent=lambda: _bridge.gate.open(),
+        after_in_child=_renew,
+    )
+atexit.register(lambda: _bridge.close())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar, cast
 
 from ..consumer.storage import base
@@ -15,7 +15,7 @@ from ..consumer.storage.caller import in_caller
 from ..consumer.storage.users import key_of
 from ..consumer.storage.waiting import finished
 from ..oauth.token import Token
-from .bridge import at_once, run
+from .bridge import at_once, close, run
 
 T = TypeVar("T")
 _METHODS = ("get", "set", "delete")
@@ -54,6 +54,8 @@ class SyncStorage(BaseStorage):
     Args:
         async_storage: The storage; its connections belong to that event loop, so that
             nothing else may use them.
+        timeout: Seconds that a call may take; after that it is cancelled, and raises
+            TimeoutError. The default is as long as the storage itself allows.
 
     Raises:
         TypeError: It is not an async storage.
@@ -62,7 +64,9 @@ class SyncStorage(BaseStorage):
     #: Whether `get` waits for anything; without it no event loop is needed.
     waits: bool = True
 
-    def __init__(self, async_storage: base.BaseStorage) -> None:
+    def __init__(
+        self, async_storage: base.BaseStorage, *, timeout: float | None = None
+    ) -> None:
         if not isinstance(async_storage, base.BaseStorage):
             raise TypeError(
                 "SyncStorage takes a storage with coroutines, a subclass of "
@@ -70,6 +74,7 @@ class SyncStorage(BaseStorage):
                 f"{type(async_storage).__name__}"
             )
         self.async_storage = async_storage
+        self.timeout = timeout
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.async_storage!r}>"
@@ -78,27 +83,36 @@ class SyncStorage(BaseStorage):
         """Return the token, or None.
 
         Raises:
+            TimeoutError: It took longer than `timeout`; so do the other methods.
             RuntimeError: This thread runs an event loop; so do the other methods.
         """
         getting = self.async_storage.get(blueprint, **who)
-        return run(getting, self.async_storage) if self.waits else at_once(getting)
+        return self._run(getting) if self.waits else at_once(getting)
 
     def set(self, blueprint: Owner, token: Mapping[str, Any], **who: Any) -> None:
         """Store a token in place of the one that is there."""
-        run(self.async_storage.set(blueprint, token, **who), self.async_storage)
+        self._run(self.async_storage.set(blueprint, token, **who))
 
     def delete(self, blueprint: Owner, **who: Any) -> None:
         """Forget the token; fine if there is none."""
-        run(self.async_storage.delete(blueprint, **who), self.async_storage)
+        self._run(self.async_storage.delete(blueprint, **who))
 
     def account(self, blueprint: Owner, **who: Any) -> str | None:
         """Return whose token `get` would return."""
-        asking = self.async_storage.account(blueprint, **who)
-        return run(asking, self.async_storage)
+        return self._run(self.async_storage.account(blueprint, **who))
+
+    @property
+    def keeps_accounts(self) -> bool:
+        """Whether tokens are kept for users."""
+        return self.async_storage.keeps_accounts
+
+    def named(self, account: str) -> dict[str, Any]:
+        """Return how to name an account to the other methods."""
+        return self.async_storage.named(account)
 
     def reread(self, blueprint: Owner, **who: Any) -> Token | None:
         """Return the token as `get` does, but past any cache."""
-        return run(self.async_storage.reread(blueprint, **who), self.async_storage)
+        return self._run(self.async_storage.reread(blueprint, **who))
 
     def replace(
         self,
@@ -108,12 +122,31 @@ class SyncStorage(BaseStorage):
         **who: Any,
     ) -> bool:
         """Store `new` if `old` is still what is stored; `new=None` deletes."""
-        replacing = self.async_storage.replace(blueprint, old, new, **who)
-        return run(replacing, self.async_storage)
+        return self._run(self.async_storage.replace(blueprint, old, new, **who))
+
+    @contextmanager
+    def refresh_lock(self, blueprint: Owner, **who: Any) -> Iterator[None]:
+        """Hold off every other refresh of this account; however long one waits."""
+        lock = self.async_storage.refresh_lock(blueprint, **who)
+        run(lock.__aenter__(), self.async_storage)
+        try:
+            yield
+        finally:
+            run(lock.__aexit__(None, None, None), self.async_storage)
 
     def can_save(self) -> bool:
         """Say whether what is set here and now would be kept."""
         return self.async_storage.can_save()
+
+    def close(self) -> None:
+        """Close the connections that it holds open; the end of the process does, too.
+
+        It opens them again when it is used.
+        """
+        close(self.async_storage)
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return run(coroutine, self.async_storage, self.timeout)
 
 
 class AsyncStorage(base.BaseStorage):
@@ -176,7 +209,7 @@ class AsyncStorage(base.BaseStorage):
     def keeps_accounts(self) -> bool:
         """Whether it has an `account`, or takes a `user_id` as Flask-Dance's do."""
         if hasattr(self.storage, "account"):
-            return True
+            return bool(getattr(self.storage, "keeps_accounts", True))
         return "user_id" in inspect.signature(self.storage.get).parameters
 
     def named(self, account: str) -> dict[str, Any]:
@@ -184,7 +217,7 @@ class AsyncStorage(base.BaseStorage):
         return dict(named(account)) if named else {}
 
     async def reread(self, blueprint: Owner, **who: Any) -> Token | None:
-        method = getattr(self.storage, "reread", self.storage.get)
+        method = self._method("reread") or self.storage.get
         return cast(Token | None, await self._call(method, blueprint, **who))
 
     async def replace(
@@ -194,9 +227,10 @@ class AsyncStorage(base.BaseStorage):
         new: Mapping[str, Any] | None,
         **who: Any,
     ) -> bool:
-        if not hasattr(self.storage, "replace"):
+        method = self._method("replace")
+        if method is None:
             return await super().replace(blueprint, old, new, **who)
-        return bool(await self._call(self.storage.replace, blueprint, old, new, **who))
+        return bool(await self._call(method, blueprint, old, new, **who))
 
     @asynccontextmanager
     async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
@@ -214,6 +248,18 @@ class AsyncStorage(base.BaseStorage):
     def can_save(self) -> bool:
         can_save = getattr(self.storage, "can_save", None)
         return can_save is None or bool(can_save())
+
+    def _method(self, name: str) -> Callable[..., Any] | None:
+        """Return a method of the storage that is neither `get`, `set` nor `delete`.
+
+        What these do in a subclass of `SyncStorage`, such as encrypting, its own other
+        methods would go past.
+        """
+        if _is_changed(self.storage):
+            inherited = getattr(SyncStorage, name)
+            if getattr(type(self.storage), name) is inherited:
+                return None
+        return getattr(self.storage, name, None)
 
     async def _call(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         return await finished(asyncio.to_thread(method, *args, **kwargs))
@@ -234,16 +280,18 @@ def as_async(storage: Any) -> base.BaseStorage:
     """
     if isinstance(storage, base.BaseStorage):
         return storage
-    # What a subclass does in get, set or delete counts.
-    if isinstance(storage, SyncStorage) and not any(
-        name in vars(kind) for kind in _below(type(storage)) for name in _METHODS
-    ):
-        return storage.async_storage
+    if isinstance(storage, SyncStorage) and storage.timeout is None:
+        if not _is_changed(storage):
+            return storage.async_storage  # without the detour
     return CallerStorage(storage)
 
 
-def _below(kind: type) -> list[type]:
-    return list(kind.__mro__[: kind.__mro__.index(SyncStorage)])
+def _is_changed(storage: Any) -> bool:
+    """Say whether a subclass of `SyncStorage` does one of the three its own way."""
+    return isinstance(storage, SyncStorage) and any(
+        getattr(type(storage), name) is not getattr(SyncStorage, name)
+        for name in _METHODS
+    )
 
 
 def _named(user: Any, user_id: Any) -> dict[str, Any]:

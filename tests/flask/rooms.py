@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from secrets import token_urlsafe
+from inspect import isawaitable
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import flask
+import pytest
 import support
 from flask import Flask
 from quart import Quart, session
+from werkzeug.datastructures import Headers
 
 from quart_dance.consumer import oauth_error, oauth_login_failed
 from quart_dance.consumer import storage as async_storage
 from quart_dance.consumer.runtime import runtime
-from quart_dance.errors import UserRequiredError
 from quart_dance.flask.consumer import OAuth2ConsumerBlueprint
 from quart_dance.flask.consumer import storage as sync_storage
 from quart_dance.testing import DevProvider
 
-#: A token that was there before.
-OLD = {"access_token": "an-older-token", "token_type": "bearer"}
-#: More than a cookie holds, however well it is compressed.
-TOO_LONG = token_urlsafe(4000)
+View = Callable[[], Coroutine[Any, Any, Any]]
+both = pytest.mark.parametrize("kind", ["quart", "flask"])
+
+
+async def now(value: Any) -> Any:
+    """Return what a call of the library brings, at once or when it is awaited."""
+    return await value if isawaitable(value) else value
+
+
+def _drive(view: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine in which nothing is awaited that takes any time."""
+    try:
+        view.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("under Flask nothing waits")
 
 
 class Page(NamedTuple):
@@ -34,6 +47,7 @@ class Page(NamedTuple):
     status: int
     location: str | None
     text: str
+    headers: Headers
 
 
 def make_flask_app(
@@ -64,12 +78,15 @@ class FlaskVisitor:
         self.client = app.test_client()
         self.base_url = f"https://{host}"
 
-    def open(self, url: str, headers: Any = None) -> Page:
+    def open(self, url: str, headers: Any = None, method: str = "GET") -> Page:
         """Open a path, or a URL of which only path and query count."""
         parts = urlsplit(url)
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        response = self.client.get(path, base_url=self.base_url, headers=headers)
-        return Page(response.status_code, response.location, response.text)
+        response = self.client.open(
+            path, method=method, base_url=self.base_url, headers=headers
+        )
+        code, location = response.status_code, response.location
+        return Page(code, location, response.text, response.headers)
 
     def login(
         self, provider: DevProvider, person: str = "alice", path: str = "/login/dev"
@@ -79,9 +96,9 @@ class FlaskVisitor:
         assert begun.location is not None, begun.text
         return self.open(asyncio.run(provider.approve(begun.location, person=person)))
 
-    async def get(self, url: str, headers: Any = None) -> Page:
+    async def get(self, url: str, headers: Any = None, method: str = "GET") -> Page:
         """Open a page in a thread, as a server of Flask's does."""
-        return await asyncio.to_thread(self.open, url, headers)
+        return await asyncio.to_thread(self.open, url, headers, method)
 
     @property
     def attempts(self) -> list[str]:
@@ -96,11 +113,12 @@ class QuartVisitor:
     def __init__(self, app: Quart, host: str = "app.test") -> None:
         self.visitor = support.Visitor(app, host)
 
-    async def get(self, url: str, headers: Any = None) -> Page:
+    async def get(self, url: str, headers: Any = None, method: str = "GET") -> Page:
         """Open a page."""
-        response = await self.visitor.get(url, headers)
+        response = await self.visitor.get(url, headers, method)
         text = await response.get_data(as_text=True)
-        return Page(response.status_code, response.location, text)
+        code, location = response.status_code, response.location
+        return Page(code, location, text, response.headers)
 
     @property
     def attempts(self) -> list[str]:
@@ -144,11 +162,30 @@ class Room:
         """Return a browser that has never been here."""
         return (FlaskVisitor if self.kind == "flask" else QuartVisitor)(self.app)
 
+    def page(self, rule: str, view: View, method: str = "GET") -> None:
+        """Add a page; in its view ``await now(…)`` stands for both frameworks."""
+
+        def sync_view() -> Any:
+            return _drive(view())
+
+        chosen: Any = sync_view if self.kind == "flask" else view
+        self.app.add_url_rule(rule, rule, chosen, methods=[method])
+
     async def start(self, visitor: Any, path: str = "/login/dev") -> str:
         """Begin a login and return the URL of the provider."""
         page = await visitor.get(path)
         assert page.status == 302, page.text
         return str(page.location)
+
+    async def login(
+        self, visitor: Any, person: str = "alice", path: str = "/login/dev"
+    ) -> Page:
+        """Go through a whole login and return the answer to the callback."""
+        begun = await self.start(visitor, path)
+        page: Page = await visitor.get(
+            await self.provider.approve(begun, person=person)
+        )
+        return page
 
     async def callback(self, visitor: Any, path: str = "/login/dev") -> str:
         """Begin a login, allow it, and return the callback's URL."""
@@ -184,67 +221,3 @@ class Room:
             oauth_login_failed.connected_to(failed, self.blueprint),
         ):
             yield heard
-
-
-class Accounts(async_storage.BaseStorage):
-    """Tokens of the application's own users; who is logged in says the session."""
-
-    def __init__(self) -> None:
-        self.tokens: dict[Any, Any] = {}
-
-    async def account(self, blueprint: Any, **who: Any) -> str | None:
-        return session.get("user")
-
-    async def get(self, blueprint: Any) -> Any:
-        return self.tokens.get(session.get("user"))
-
-    async def set(self, blueprint: Any, token: Any) -> None:
-        if "user" not in session:
-            raise UserRequiredError("nobody is logged in")
-        self.tokens[session["user"]] = dict(token)
-
-    async def delete(self, blueprint: Any) -> None:
-        self.tokens.pop(session.get("user"), None)
-
-
-class SyncAccounts(sync_storage.BaseStorage):
-    """The same for Flask, with plain methods."""
-
-    def __init__(self) -> None:
-        self.tokens: dict[Any, Any] = {}
-
-    def account(self, blueprint: Any, **who: Any) -> str | None:
-        return flask.session.get("user")
-
-    def get(self, blueprint: Any) -> Any:
-        return self.tokens.get(flask.session.get("user"))
-
-    def set(self, blueprint: Any, token: Any) -> None:
-        if "user" not in flask.session:
-            raise UserRequiredError("nobody is logged in")
-        self.tokens[flask.session["user"]] = dict(token)
-
-    def delete(self, blueprint: Any) -> None:
-        self.tokens.pop(flask.session.get("user"), None)
-
-
-def accounts(kind: str) -> Any:
-    """Return a storage that keeps tokens for users."""
-    return SyncAccounts() if kind == "flask" else Accounts()
-
-
-def failing(kind: str, error: Exception) -> Any:
-    """Return a storage that has an older token, and cannot keep a new one."""
-    if kind == "flask":
-
-        class SyncFailing(sync_storage.MemoryStorage):
-            def set(self, blueprint: Any, token: Any, **who: Any) -> None:
-                raise error
-
-        return SyncFailing(OLD)
-
-    class Failing(async_storage.MemoryStorage):
-        async def set(self, blueprint: Any, token: Any) -> None:
-            raise error
-
-    return Failing(OLD)

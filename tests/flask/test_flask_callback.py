@@ -7,7 +7,8 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import httpx2
 import pytest
-from rooms import OLD, TOO_LONG, Page, Room, accounts, failing
+from accounts import OLD, TOO_LONG, accounts, failing
+from rooms import Page, Room, both
 
 from quart_dance.consumer import oauth_authorized
 from quart_dance.consumer.runtime import runtime
@@ -24,7 +25,6 @@ from quart_dance.errors import (
 from quart_dance.testing import faults
 
 CALLBACK = "https://app.test/login/dev/authorized"
-both = pytest.mark.parametrize("kind", ["quart", "flask"])
 
 
 def assert_failed(page: Page, heard: list[Any], error: type[Exception]) -> None:

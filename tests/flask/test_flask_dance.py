@@ -7,8 +7,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import flask
 import pytest
+from accounts import OLD
 from libraries import OURS, Library, each_library
-from rooms import OLD, FlaskVisitor
+from rooms import FlaskVisitor
 from support import query
 
 BASE = "https://app.test"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -71,10 +72,17 @@ class RedisLease:
         take = partial(self._run, _TAKE, key, owner, int(self._seconds * 1000))
         try:
             await until(take)
+        except asyncio.CancelledError:
+            await self._give_back(key, owner)  # it may have been taken
+            raise
+        try:
             yield
-        finally:  # also if cancelled: it may have been taken
-            with suppress(StorageError):  # then it ends by itself
-                await self._run(_GIVE_BACK, key, owner)
+        finally:
+            await self._give_back(key, owner)
+
+    async def _give_back(self, key: str, owner: str) -> None:
+        with suppress(StorageError):  # then it ends by itself
+            await self._run(_GIVE_BACK, key, owner)
 
     async def _run(self, script: str, key: str, *values: Any) -> Any:
         answer: Any = self._redis.eval(script, 1, key, *values)

@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import (
     async_scoped_session,
     async_sessionmaker,
 )
-from sqlalchemy.pool import Pool
 from sqlalchemy.util import greenlet_spawn
 
 from ...errors import StorageError, UserRequiredError
@@ -33,6 +32,7 @@ from .base import (
 from .cache import AsyncCache, TokenCache
 from .caller import in_caller
 from .database import Work, run
+from .forks import leave
 from .leases import Lease, TableLease, lease_name
 from .model import OAuthConsumerMixin
 from .rows import Row, Rows
@@ -42,8 +42,6 @@ from .waiting import finished
 __all__ = ["OAuthConsumerMixin", "SQLAlchemyStorage"]
 
 T = TypeVar("T")
-#: Pools of the process that has forked us: what is collected would be closed.
-_parents: list[Pool] = []
 Session = (
     async_sessionmaker[Any] | async_scoped_session[Any] | AsyncSession | AsyncEngine
 )
@@ -266,7 +264,7 @@ class SQLAlchemyStorage(BaseStorage):
     def after_fork(self) -> None:
         """Leave the connections in the engine's pool to the parent process."""
         engine = self._engine()
-        _parents.append(engine.pool)
+        leave(engine.pool)
         engine.dispose(close=False)
 
     # The database
@@ -354,9 +352,13 @@ class SQLAlchemyStorage(BaseStorage):
         if not await self._run(Work.READ, leases.is_there):
             try:
                 await self._run(Work.TRANSACTION, leases.create)
-            except StorageError:  # another process may have been faster
+            except StorageError as error:  # another process may have been faster
                 if not await self._run(Work.READ, leases.is_there):
-                    raise
+                    raise StorageError(
+                        f"{error}; the table {leases.table.name!r} is missing, with "
+                        "which one process refreshes a token and the others wait: "
+                        "create it as the table of the tokens was created"
+                    ) from None
         facts.has_leases = True
 
     def _cache_key(self, blueprint: Owner, who: Any) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy import inspect as inspect_model
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from ....consumer.storage import sqla
-from ....consumer.storage.base import Owner
+from ....consumer.storage.base import BaseStorage, Owner
 from ....consumer.storage.cache import TokenCache
 from ....consumer.storage.caller import in_caller
 from ....consumer.storage.database import Work, run
@@ -113,11 +113,9 @@ class _CallersDatabase(sqla.SQLAlchemyStorage):
     ) -> T:
         return await in_caller(run, engine, kind, work)
 
-    async def aclose(self) -> None:
-        """Do nothing: the connections are the application's."""
-
-    def after_fork(self) -> None:
-        """Do nothing, likewise."""
+    # Nothing is done: the connections are the application's.
+    aclose = BaseStorage.aclose
+    after_fork = BaseStorage.after_fork
 
     # The account: Flask-Dance also looks into `blueprint.config`.
 
