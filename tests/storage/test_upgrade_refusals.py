@@ -187,7 +187,8 @@ async def test_what_a_column_was_else(mariadb_url):
         before = await run(engine, look)
         done = await run(engine, lambda connection: upgrade(connection, OLD.name))
         assert await run(engine, look) == before
-        assert "NOT NULL DEFAULT 'it''s:%s' COMMENT '100 %:" in done.statements[0]
+        for kept in ("VARCHAR(80)", "NOT NULL", "DEFAULT 'it''s:%s'", "'100 %: a p"):
+            assert kept in done.statements[0]
         assert before["type"] == "VARCHAR(80)" and "it''s:%s" in before["default"]
 
 
