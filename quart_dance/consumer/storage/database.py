@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 T = TypeVar("T")
 
@@ -36,7 +36,8 @@ def run(engine: Engine, kind: Work, work: Callable[[Connection], T]) -> T:
     """Run some SQL on a connection of its own, and return what it returns.
 
     It is tried again where a deadlock, or a connection that was lost while nobody
-    used it, is to blame: so it must not matter that it was done already.
+    used it, is to blame: so it must not matter that it was done already. A transaction
+    is, too, where a unique index that it did not expect has kept a row out.
 
     Args:
         engine: The database.
@@ -56,7 +57,8 @@ def run(engine: Engine, kind: Work, work: Callable[[Connection], T]) -> T:
         try:
             return _run_once(engine, kind, work)
         except DBAPIError as error:
-            if not _is_passing(error):
+            met = kind is Work.TRANSACTION and isinstance(error, IntegrityError)
+            if not met and not _is_passing(error):
                 raise
     return _run_once(engine, kind, work)
 
