@@ -9,15 +9,22 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from itertools import count, cycle
 from types import SimpleNamespace
 from typing import Any
 
 from ..consumer.storage.base import BaseStorage, Owner
-from ..oauth.token import Token
 from . import worker
 
 #: Seconds after which a process that does not do what it must has failed.
@@ -41,27 +48,21 @@ class Call:
         self.entered: Future[None] = Future()
         self.ended: Future[Any] = Future()
 
-    def leave(self, error: BaseException | None = None) -> None:
+    def leave(self) -> None:
         """Leave what was entered; `ended` follows."""
-        if isinstance(error, asyncio.CancelledError):
-            self._process.tell(self.number, "cancel")
-        elif error is not None:
-            self._process.tell(self.number, "leave", worker.portable(error))
-        else:
-            self._process.tell(self.number, "leave")
+        self._process.tell(self.number, "leave")
 
     async def wait(self, future: Future[Any]) -> Any:
         """Wait for one of the two; who is cancelled cancels it in the process, too."""
-        waiter = asyncio.wrap_future(future)
         try:
-            return await asyncio.shield(waiter)
+            return await asyncio.shield(asyncio.wrap_future(future))
         except asyncio.CancelledError:
-            self._process.tell(self.number, "cancel")
-            await self.rest()
+            await self.end("cancel")
             raise
 
-    async def rest(self) -> None:
-        """Wait until it has ended, whatever came out."""
+    async def end(self, verb: str, *arguments: Any) -> None:
+        """End it in one of the worker's ways, and wait until it has, however."""
+        self._process.tell(self.number, verb, *arguments)
         waiter = asyncio.wrap_future(self.ended)
         await asyncio.wait([waiter], timeout=PATIENCE)
         if waiter.done():
@@ -69,9 +70,6 @@ class Call:
 
     def hear(self, kind: str, value: Any) -> None:
         """Take an answer of the process."""
-        if kind == worker.ENTERED:
-            self.entered.set_result(None)
-            return
         for future in (self.entered, self.ended):
             if future.done():
                 continue
@@ -79,12 +77,18 @@ class Call:
                 future.set_exception(value)
             else:
                 future.set_result(value)
+            if kind == worker.ENTERED:
+                return
 
 
 class Process:
     """A process of `quart_dance.testing.worker`, and the calls that it has not ended.
 
     Modules are found there as they are here.
+
+    Attributes:
+        alive: Whether it can be given work.
+        killed: Whether the test has ended it.
     """
 
     def __init__(self) -> None:
@@ -96,81 +100,90 @@ class Process:
             env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,  # ^C is for the tests; they then close our pipe
         )
+        assert self._popen.stdin is not None and self._popen.stdout is not None
+        self._told, self._answers = self._popen.stdin, self._popen.stdout
+        self.alive = True
+        self.killed = False
+        self._gone = ""
         self._lock = threading.Lock()
         self._numbers = count()
         self._calls: dict[int, Call] = {}
-        self._over = False
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
-    @property
-    def alive(self) -> bool:
-        """Whether it can be given work."""
-        return not self._over
-
     def begin(self, verb: str, *arguments: Any) -> Call:
         """Let it begin something."""
+        call = Call(self, next(self._numbers))
+        data = pickle.dumps((call.number, verb, *arguments))
         with self._lock:
-            call = Call(self, next(self._numbers))
-            if self._over:
-                call.hear(worker.RAISED, _gone())
+            if self.alive:
+                self._calls[call.number] = call
+                self._write(data)
                 return call
-            self._calls[call.number] = call
-        try:
-            self.tell(call.number, verb, *arguments)
-        except Exception:  # it cannot be pickled
-            del self._calls[call.number]
-            raise
+        call.hear(worker.RAISED, ConnectionResetError(self._gone))
         return call
 
     def tell(self, number: int, verb: str, *arguments: Any) -> None:
         """Tell it something of a call; fine if it has gone meanwhile."""
         data = pickle.dumps((number, verb, *arguments))
         with self._lock:
-            if self._over:
-                return
-            try:
-                assert self._popen.stdin is not None
-                self._popen.stdin.write(data)
-                self._popen.stdin.flush()
-            except OSError:
-                pass  # the thread that listens will tell everybody
+            if self.alive:
+                self._write(data)
 
     def kill(self) -> None:
         """End it at once, as a crash does; its calls raise `ConnectionError`."""
+        self.killed = True
         self._popen.kill()
         self._thread.join(PATIENCE)
 
     def close(self) -> None:
         """End it in good order."""
-        with self._lock:
-            if not self._over:
-                assert self._popen.stdin is not None
-                self._popen.stdin.close()
+        with self._lock, suppress(OSError):
+            self._told.close()
         self._thread.join(PATIENCE)
+        if self._thread.is_alive():
+            self.kill()
+
+    def _write(self, data: bytes) -> None:
+        with suppress(OSError):  # the thread that listens will tell everybody
+            self._told.write(data)
+            self._told.flush()
 
     def _listen(self) -> None:
-        assert self._popen.stdin is not None and self._popen.stdout is not None
-        with self._popen.stdout as answers:
+        why = "it has ended"
+        with self._answers:
             try:
                 while True:
-                    number, kind, value = pickle.load(answers)
+                    number, kind, value = pickle.load(self._answers)
                     call = self._calls[number]
                     if kind != worker.ENTERED:
                         del self._calls[number]
                     call.hear(kind, value)
-            except (EOFError, pickle.UnpicklingError):
-                pass  # the end, perhaps in the middle of an answer
-        self._popen.wait()
-        with self._lock:
-            self._over = True
-            calls, self._calls = list(self._calls.values()), {}
-            try:
-                self._popen.stdin.close()
-            except OSError:
-                pass  # there was something that it had not read
-        for call in calls:
-            call.hear(worker.RAISED, _gone())
+            except EOFError:
+                pass
+            except Exception as error:  # killed in mid-answer, or says what none knows
+                self._popen.kill()
+                why = f"what it says is not understood: {error}"
+        self._gone = f"the process is gone ({why}; exit status {self._popen.wait()})"
+        with self._lock, suppress(OSError):  # there may be what it has not read
+            self.alive = False
+            self._told.close()
+        while self._calls:
+            _, call = self._calls.popitem()
+            call.hear(worker.RAISED, ConnectionResetError(self._gone))
+
+
+def _forwarded(method: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Return a method of `ProcessStorage` that a process carries out."""
+
+    async def call(
+        self: ProcessStorage, blueprint: Owner, *args: Any, **who: Any
+    ) -> Any:
+        owner = SimpleNamespace(name=blueprint.name)
+        call = self.begin("call", method, (owner, *args), who)
+        return await call.wait(call.ended)
+
+    return call
 
 
 class ProcessStorage(BaseStorage):
@@ -189,52 +202,30 @@ class ProcessStorage(BaseStorage):
         """Return the storage of several ones' processes together."""
         return cls([opening for storage in storages for opening in storage._openings])
 
-    async def get(self, blueprint: Owner, **who: Any) -> Token | None:
-        token: Token | None = await self._call("get", blueprint, **who)
-        return token
+    get: Any = _forwarded("get")
+    set: Any = _forwarded("set")
+    delete: Any = _forwarded("delete")
+    reread: Any = _forwarded("reread")
+    replace: Any = _forwarded("replace")
+    account: Any = _forwarded("account")
 
-    async def set(self, blueprint: Owner, token: Mapping[str, Any], **who: Any) -> None:
-        await self._call("set", blueprint, token, **who)
+    def named(self, account: str) -> Any:
+        return self.begin("call", "named", (account,), {}).ended.result(PATIENCE)
 
-    async def delete(self, blueprint: Owner, **who: Any) -> None:
-        await self._call("delete", blueprint, **who)
-
-    async def reread(self, blueprint: Owner, **who: Any) -> Token | None:
-        token: Token | None = await self._call("reread", blueprint, **who)
-        return token
-
-    async def replace(
-        self,
-        blueprint: Owner,
-        old: Mapping[str, Any],
-        new: Mapping[str, Any] | None,
-        **who: Any,
-    ) -> bool:
-        replaced: bool = await self._call("replace", blueprint, old, new, **who)
-        return replaced
-
-    async def account(self, blueprint: Owner, **who: Any) -> str | None:
-        account: str | None = await self._call("account", blueprint, **who)
-        return account
-
-    def named(self, account: str) -> dict[str, Any]:
-        name: dict[str, Any] = self._begin("named", account).ended.result(PATIENCE)
-        return name
-
-    def can_save(self) -> bool:
-        can: bool = self._begin("can_save").ended.result(PATIENCE)
-        return can
+    def can_save(self) -> Any:
+        return self.begin("call", "can_save", (), {}).ended.result(PATIENCE)
 
     @asynccontextmanager
     async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
-        process, opening = next(self._turns)
-        call = process.begin("lock", opening.number, blueprint.name, who)
+        call = self.begin("lock", blueprint.name, who)
         await call.wait(call.entered)
         try:
             yield
+        except asyncio.CancelledError:
+            await call.end("cancel")
+            raise
         except BaseException as error:
-            call.leave(error)
-            await call.rest()
+            await call.end("leave", worker.portable(error))
             raise
         call.leave()
         await call.wait(call.ended)
@@ -244,14 +235,10 @@ class ProcessStorage(BaseStorage):
         for process, _ in self._openings:
             process.kill()
 
-    async def _call(self, method: str, blueprint: Owner, *args: Any, **who: Any) -> Any:
-        owner = SimpleNamespace(name=blueprint.name)
-        call = self._begin(method, owner, *args, **who)
-        return await call.wait(call.ended)
-
-    def _begin(self, method: str, *args: Any, **kwargs: Any) -> Call:
+    def begin(self, verb: str, *arguments: Any) -> Call:
+        """Let the next process begin something with its storage."""
         process, opening = next(self._turns)
-        return process.begin("call", opening.number, method, args, kwargs)
+        return process.begin(verb, opening.number, *arguments)
 
 
 #: They are kept for all tests: to start one takes a second.
@@ -274,24 +261,26 @@ def opened(
     _processes[:] = [process for process in _processes if process.alive]
     while len(_processes) < processes:
         _processes.append(Process())
-    calls = [(p, p.begin("open", opens, place)) for p in _processes[:processes]]
+    with ExitStack() as stack:
+        chosen = _processes[:processes]
+        yield [stack.enter_context(_opened(p, opens, place)) for p in chosen]
+
+
+@contextmanager
+def _opened(
+    process: Process, opens: str, place: Mapping[str, Any]
+) -> Iterator[ProcessStorage]:
+    call = process.begin("open", opens, place)
+    call.entered.result(PATIENCE)
     try:
-        for _, call in calls:
-            call.entered.result(PATIENCE)
-        yield [ProcessStorage([opening]) for opening in calls]
+        yield ProcessStorage([(process, call)])
     finally:
-        for _, call in calls:
-            call.leave()
-        for process, call in calls:
-            if process.alive:
-                call.ended.result(PATIENCE)
+        call.leave()
+        if not process.killed:
+            call.ended.result(PATIENCE)
 
 
 @atexit.register
 def _close() -> None:
     for process in _processes:
         process.close()
-
-
-def _gone() -> Exception:
-    return ConnectionResetError("the process has ended")

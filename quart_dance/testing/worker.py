@@ -19,11 +19,13 @@ import pickle
 import threading
 import traceback
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
-from importlib import import_module
+from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import IO, Any
+
+from .. import errors
 
 ENTERED, RETURNED, RAISED = "entered", "returned", "raised"
 
@@ -95,13 +97,18 @@ class Worker:
             data = pickle.dumps((number, kind, value))
         except Exception as error:
             data = pickle.dumps((number, RAISED, portable(error)))
-        self._answers.write(data)
-        self._answers.flush()
+        with suppress(BrokenPipeError):  # nobody is there any more
+            self._answers.write(data)
+            self._answers.flush()
 
     async def _open(self, number: int, opens: str, place: Mapping[str, Any]) -> None:
-        module, _, name = opens.partition(":")
+        try:
+            opener = resolve_name(opens)
+        except (ImportError, AttributeError, ValueError) as error:
+            problem = f"a new process cannot import opens = {opens!r}: {error}"
+            raise ImportError(problem) from error
         async with AsyncExitStack() as stack:
-            storage = getattr(import_module(module), name)(**place)
+            storage = opener(**place)
             if hasattr(storage, "__aenter__"):
                 storage = await stack.enter_async_context(storage)
             elif inspect.isawaitable(storage):
@@ -155,17 +162,15 @@ def portable(error: BaseException) -> Exception:
 
 def _same(error: BaseException) -> Exception:
     for kind in type(error).__mro__:
-        if kind.__module__ not in ("builtins", "quart_dance.errors"):
+        if kind.__module__ not in ("builtins", errors.__name__):
             continue
-        text = str(error) if kind is type(error) else f"{type(error).__name__}: {error}"
-        if isinstance(error, KeyError):  # its text is that of its argument, quoted
-            text = str(*error.args)
-        try:
-            found: object = kind(text)
-        except TypeError:  # it takes other arguments
-            continue
-        if isinstance(found, Exception):
-            return found
+        said: list[Any] = [f"{type(error).__name__}: {error}"]
+        if kind is type(error):
+            said = [each if isinstance(each, int) else str(each) for each in error.args]
+        with suppress(Exception):  # it takes other arguments
+            found: object = kind(*said)
+            if isinstance(found, Exception):
+                return found
     return RuntimeError(f"{type(error).__name__}: {error}")
 
 
@@ -173,8 +178,9 @@ def main() -> None:
     """Serve on standard input and output; whatever else is printed is for people."""
     answers = os.dup(1)
     os.dup2(2, 1)
-    with os.fdopen(answers, "wb") as out, os.fdopen(0, "rb") as told:
-        asyncio.run(Worker(told, out).serve())
+    with suppress(BrokenPipeError), os.fdopen(answers, "wb") as out:
+        with os.fdopen(0, "rb") as told:
+            asyncio.run(Worker(told, out).serve())
 
 
 if __name__ == "__main__":
