@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from itertools import count
 
 import pytest
 import pytest_asyncio
-from proxy import proxied
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redises import connected, proxied
 from scheduler import Scheduler
 from stepping import cancelled_at
 from world import stored, text, world
 
 from quart_dance.consumer.storage.redis import RedisLease
 from quart_dance.errors import StorageError
-
-
-@asynccontextmanager
-async def connected(url: str):
-    """Give a client that says at once that its server is down, as it does not wait."""
-    async with Redis.from_url(url, retry=Retry(NoBackoff(), 1)) as client:
-        yield client
 
 
 @pytest_asyncio.fixture

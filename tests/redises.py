@@ -1,4 +1,4 @@
-"""A network between a test and a server: slow, cut off, or silent."""
+"""A client of Redis, and a network to it that is slow, cut off, or silent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from sites import HOST
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Redis]:
+    """Give a client that tries again once, and at once, when its server is gone."""
+    async with Redis.from_url(url, retry=Retry(NoBackoff(), 1)) as client:
+        yield client
 
 
 class Proxy:
@@ -14,14 +24,15 @@ class Proxy:
 
     Attributes:
         port: Its number.
-        delay: Seconds after which an answer goes on, from the time when it is there.
+        delay: Seconds after which an answer goes on, from the time when it is there;
+            with None nothing goes on, in either direction.
         swallow: How many answers are to be lost, each with its connection.
         answers: How many pieces of answers have gone on.
     """
 
     def __init__(self, target: int) -> None:
         self.port = 0
-        self.delay = 0.0
+        self.delay: float | None = 0
         self.swallow = 0
         self.answers = 0
         self._target = target
@@ -40,7 +51,8 @@ class Proxy:
             answering = asyncio.create_task(self._answer(inner_reader, writer))
             try:
                 while data := await reader.read(65536):
-                    inner_writer.write(data)
+                    if self.delay is not None:
+                        inner_writer.write(data)
             finally:
                 answering.cancel()
                 inner_writer.close()
@@ -58,9 +70,10 @@ class Proxy:
                 if self.swallow:
                     self.swallow -= 1
                     break
-                await asyncio.sleep(self.delay)
-                writer.write(data)
-                self.answers += 1
+                if self.delay is not None:
+                    await asyncio.sleep(self.delay)
+                    writer.write(data)
+                    self.answers += 1
         writer.close()
 
     async def close(self) -> None:
