@@ -44,6 +44,7 @@ flask.gate
 flask.waiter
 flask.bridge
 flask.storages
+flask.async_storages
 flask.consumer.storage
 flask.consumer.requests
 flask.consumer.oauth2

@@ -3,6 +3,7 @@
 Beside it there are the ways between sync and async storages.
 """
 
-from .storages import AsyncStorage, BaseStorage, SyncStorage
+from .async_storages import AsyncStorage
+from .storages import BaseStorage, SyncStorage
 
 __all__ = ["AsyncStorage", "BaseStorage", "SyncStorage"]

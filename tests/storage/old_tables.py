@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -22,6 +23,9 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from quart_dance.consumer.storage.upgrade import plan, upgrade
+from quart_dance.errors import UpgradeError
 
 T = TypeVar("T")
 DATABASES = ["sqlite", "postgresql", "mariadb"]
@@ -51,6 +55,30 @@ OLD = Table(
 )
 #: Without users.
 OLD_SHARED = Table("flask_dance_plain", metadata, *flask_dance_columns())
+
+
+async def made(
+    engine: AsyncEngine, *columns: Any, name: str = "odd", schema: str | None = None
+) -> Table:
+    """Make a table that is like Flask-Dance's, or not."""
+    own = MetaData()
+    USER.to_metadata(own)
+    OLD.to_metadata(own)
+    table = Table(name, own, *columns, schema=schema)
+    await run(engine, own.create_all)
+    return table
+
+
+async def refused(engine: AsyncEngine, table: str = OLD.name, **options: Any) -> str:
+    """Return why a table is refused, by the plan and by the upgrade alike."""
+    said = []
+    for work in (plan, upgrade):
+        with pytest.raises(UpgradeError) as caught:
+            await run(engine, partial(work, table=table, **options))
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    assert "\n" not in said[0]
+    return said[0]
 
 
 def url_of(kind: str, request: pytest.FixtureRequest, folder: Any) -> str:

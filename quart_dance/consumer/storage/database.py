@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 T = TypeVar("T")
 
@@ -36,7 +36,8 @@ def run(engine: Engine, kind: Work, work: Callable[[Connection], T]) -> T:
     """Run some SQL on a connection of its own, and return what it returns.
 
     It is tried again where a deadlock, or a connection that was lost while nobody
-    used it, is to blame: so it must not matter that it was done already.
+    used it, is to blame: so it must not matter that it was done already. A transaction
+    is, too, where a unique index that it did not expect has kept a row out.
 
     Args:
         engine: The database.
@@ -56,16 +57,17 @@ def run(engine: Engine, kind: Work, work: Callable[[Connection], T]) -> T:
         try:
             return _run_once(engine, kind, work)
         except DBAPIError as error:
-            if not _is_passing(error):
+            met = kind is Work.TRANSACTION and isinstance(error, IntegrityError)
+            if not met and not _is_passing(error):
                 raise
     return _run_once(engine, kind, work)
 
 
 def _run_once(engine: Engine, kind: Work, work: Callable[[Connection], T]) -> T:
-    if kind is not Work.TRANSACTION and engine.dialect.name == "postgresql":
-        # Saves two of three round trips; elsewhere it would cost more than it saves.
-        engine = engine.execution_options(isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
+        if kind is not Work.TRANSACTION and engine.dialect.name == "postgresql":
+            # Saves two of three round trips; elsewhere it costs more than it saves.
+            connection.execution_options(isolation_level="AUTOCOMMIT")
         result = work(connection)
         if kind is not Work.READ:
             connection.commit()

@@ -41,7 +41,9 @@ def existing_rows(
     if isinstance(table, str):
         name, columns = table, _columns(connection, table, schema)
         if shared and user_column:
-            raise UpgradeError("a table with a user column is not shared: name one")
+            raise UpgradeError(
+                "a table that is shared has no user column: leave one of them out"
+            )
         if not shared:
             user_column = user_column or _user_column(connection, name, schema, columns)
         names = {n: n for n in ("provider", "token", _OPTIONAL) if n in columns}
@@ -67,7 +69,8 @@ def _columns(connection: Connection, name: str, schema: str | None) -> set[str]:
     inspector = inspect(connection)
     if not inspector.has_table(name, schema):
         raise UpgradeError(
-            f"there is no table {name} here: name the right one, or the right database"
+            f"there is no table {name} here, or none that you may see: name the right "
+            "one, or the right database"
         )
     with warnings.catch_warnings():
         # Of types that SQLAlchemy does not know; they are none of our business.
@@ -90,8 +93,8 @@ def _user_column(
         return None
     raise UpgradeError(
         f"{name} may have its users in one of these columns: "
-        f"{', '.join(sorted(columns - _OURS))}. Say which one tells them apart, or "
-        "that all share one token"
+        f"{', '.join(sorted(columns - _OURS))}. Say which one it is (the user column), "
+        "or that all share one token (shared)"
     )
 
 

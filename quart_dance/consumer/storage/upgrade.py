@@ -16,12 +16,12 @@ from sqlalchemy import (
     func,
     inspect,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from ...errors import UpgradeError
 from .database import ATTEMPTS, DIALECTS
@@ -170,7 +170,7 @@ class _Steps:
         if self.dialect not in MYSQL:
             return []
         rows, inexact = self.rows, self.rows.inexact_columns(self.connection)
-        todo = [_made_exact(self.connection, column) for column in inexact]
+        todo: list[Executable] = [_MakeExact(column) for column in inexact]
         if rows.user is not None:
             there = inspect(self.connection).get_columns(*rows.place(self.connection))
             if NOBODY_COLUMN not in {column["name"] for column in there}:
@@ -199,7 +199,8 @@ class _Steps:
         """Return a statement as one line of SQL."""
         options = {"literal_binds": True} if statement.is_dml else {}
         compiled = statement.compile(self.connection, compile_kwargs=options)
-        return " ".join(str(compiled).split())
+        percent = "%%" if self.connection.dialect.paramstyle.endswith("format") else "%"
+        return " ".join(str(compiled).replace(percent, "%").split())
 
     def _execute(self, *statements: Executable) -> None:
         for statement in statements:
@@ -207,15 +208,20 @@ class _Steps:
             self.done.append(self.as_text(statement))
 
 
-def _made_exact(connection: Connection, column: Any) -> Executable:
-    """Return what makes MariaDB or MySQL compare a column to the letter."""
-    dialect, exact = connection.dialect, column._copy()
-    kind = mysql.CHAR if isinstance(column.type, mysql.CHAR) else mysql.VARCHAR
-    exact.type = kind(column.type.length, collation=EXACT)
-    name = dialect.identifier_preparer.format_table(column.table)
-    definition = CreateColumn(exact).compile(dialect=dialect)
-    statement = f"ALTER TABLE {name} MODIFY {definition}"
-    return text(statement.replace(":", r"\:"))
+class _MakeExact(ExecutableDDLElement):
+    """Lets MariaDB or MySQL compare a column to the letter, and keeps all else."""
+
+    def __init__(self, column: Any) -> None:
+        kind = mysql.CHAR if isinstance(column.type, mysql.CHAR) else mysql.VARCHAR
+        self.table, self.column = column.table, column._copy()
+        self.column.type = kind(column.type.length, collation=EXACT)
+
+
+@compiles(_MakeExact)
+def _modify_column(element: _MakeExact, compiler: Any, **_: Any) -> str:
+    name = compiler.preparer.format_table(element.table)
+    definition = compiler.get_column_specification(element.column)
+    return f"ALTER TABLE {name} MODIFY {definition}"
 
 
 def _lock(connection: Connection, table: Table) -> None:

@@ -27,8 +27,8 @@ from ...errors import OAuthError
 from ...oauth import oauth2
 from ...oauth.attempt import Attempt, Seal, cookie_name
 from ...oauth.token import Token
+from ..async_storages import as_async
 from ..bridge import run
-from ..storages import as_async
 from .requests import OAuth2Session, SessionProxy, read, wait_for
 from .storage.session import SessionStorage
 

@@ -17,8 +17,8 @@ from ...consumer.options import Consumer
 from ...consumer.room import outside
 from ...consumer.runtime import Runtime, runtime
 from ...oauth.token import Token
+from ..async_storages import CallerStorage
 from ..bridge import at_once, keep, run
-from ..storages import CallerStorage
 
 __all__ = ["OAuth2Session"]
 

@@ -1,0 +1,94 @@
+"""SyncStorage: calls that are broken off, by a timeout or by ^C."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rooms import make_flask_app
+
+from quart_dance.consumer import storage as async_storage
+from quart_dance.consumer.storage.file import FileStorage
+from quart_dance.errors import StorageError
+from quart_dance.flask import SyncStorage
+
+OWNER: Any = SimpleNamespace(name="dev")
+
+
+class Stuck(async_storage.MemoryStorage):
+    """A storage that never answers; it says when it is cancelled."""
+
+    def __init__(self, begun: Any = lambda: None) -> None:
+        super().__init__()
+        self.begun = begun
+        self.cancelled = threading.Event()
+
+    async def get(self, blueprint: Any) -> Any:
+        self.begun()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+
+def test_timeout():
+    """What takes longer than the timeout is cancelled, and the caller goes on."""
+    storage = Stuck()
+    with pytest.raises(TimeoutError, match="did not answer in time"):
+        SyncStorage(storage, timeout=0.05).get(OWNER)
+    assert storage.cancelled.wait(10)
+
+
+def test_timeout_in_a_blueprint(dev_provider):
+    """The timeout counts in a blueprint of ours as well."""
+    storage = Stuck()
+    app, blueprint = make_flask_app(
+        dev_provider, storage=SyncStorage(storage, timeout=0.05)
+    )
+    with (
+        app.app_context(),
+        pytest.raises(StorageError, match="did not answer in time"),
+    ):
+        _ = blueprint.token
+    assert storage.cancelled.wait(10)
+
+
+@pytest.mark.parametrize("where", ["waiting", "serving"])
+def test_keyboard_interrupt(where, tmp_path):
+    """^C reaches the thread that waits, and what it has waited for is cancelled."""
+    if where == "waiting":
+        main = threading.main_thread().ident
+        assert main is not None
+        stuck = Stuck(lambda: signal.pthread_kill(main, signal.SIGINT))
+        storage = SyncStorage(stuck)
+    else:
+        stuck = Interrupted(f"{tmp_path}/{{user_id}}/{{bp.name}}.json", user_id=stop)
+        storage = SyncStorage(stuck)
+    with pytest.raises(KeyboardInterrupt):
+        storage.get(OWNER)
+    assert stuck.cancelled.wait(10)
+
+
+def stop() -> int:
+    """Be interrupted in the middle of saying who the user is."""
+    raise KeyboardInterrupt
+
+
+class Interrupted(FileStorage):
+    """Files that say when their reading is cancelled."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cancelled = threading.Event()
+
+    async def get(self, blueprint: Any, **who: Any) -> Any:
+        try:
+            return await super().get(blueprint, **who)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
