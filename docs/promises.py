@@ -9,6 +9,9 @@ from __future__ import annotations
 CONTRACT = "processes/test_processes_contract.py::"
 REFRESH = "processes/test_processes_refresh.py::"
 DOWN = "storage/test_servers_down.py::"
+SESSION = "storage/test_quart_session.py::"
+CACHE = "storage/test_redis_cache.py::"
+LEASE = "storage/test_redis_lease.py::"
 ENDURES = ("test_what_is_set_endures", "test_what_is_deleted_stays_away")
 APART = ("test_accounts_never_meet", "test_everybody_has_a_token")
 SHARED = (
@@ -105,6 +108,32 @@ PROMISES: dict[str, dict[str, Cell]] = {
             ("dance/test_session_storage.py::test_a_login_that_does_not_fit",),
         ),
     },
+    "`SessionStorage`, Quart-Session on Redis": {
+        "a token that was set": (
+            "is in Redis, whatever its size, and as safe as Redis keeps things",
+            (f"{SESSION}test_login_refresh_logout", f"{SESSION}test_down_and_up"),
+        ),
+        "whose it is": (
+            "one session's; with a new id at login, one browser's",
+            (
+                f"{SESSION}test_two_processes",
+                f"{SESSION}test_a_session_that_somebody_else_began",
+            ),
+        ),
+        "several processes": (
+            "share it; each refreshes for itself, and of two responses at once the "
+            "later session stays",
+            (
+                f"{SESSION}test_two_processes",
+                f"{SESSION}test_two_processes_at_once",
+                f"{SESSION}test_requests_at_once",
+            ),
+        ),
+        "what it stands on is gone": (
+            "an error page for who has a session; no restart is needed",
+            (f"{SESSION}test_down_and_up", f"{SESSION}test_garbage"),
+        ),
+    },
     "`SQLAlchemyStorage`, PostgreSQL": server("postgresql", "TestPostgreSQL"),
     "`SQLAlchemyStorage`, MariaDB": server("mariadb", "TestMariaDB"),
     "`SQLAlchemyStorage`, SQLite": {
@@ -119,6 +148,60 @@ PROMISES: dict[str, dict[str, Cell]] = {
         "what it stands on is gone": (
             "a disk that is full or read-only is a `StorageError`; tokens can be read",
             (f"{DOWN}test_read_only[sqlite]", f"{DOWN}test_disk_full"),
+        ),
+    },
+    "`SQLAlchemyStorage`, `cache=` Redis": {
+        "a token that was set": (
+            "is in the database, as without it",
+            contract("TestPostgreSQLBehindRedis", *ENDURES),
+        ),
+        "whose it is": (
+            "as without it, whatever Redis says",
+            (
+                *contract("TestPostgreSQLBehindRedis", *APART),
+                "storage/test_redis_garbage.py::test_garbage",
+            ),
+        ),
+        "several processes": (
+            "see at once what one of them sets or deletes",
+            (
+                *contract("TestPostgreSQLBehindRedis", *SHARED),
+                f"{CACHE}test_two_processes",
+                f"{REFRESH}test_one_refresh[2-0-postgresql redis cache]",
+            ),
+        ),
+        "what it stands on is gone": (
+            "the database answers; of a log-out that Redis was not told of another "
+            "process may know nothing for `cache_ttl`",
+            (
+                f"{CACHE}test_while_requests_go_on",
+                f"{CACHE}test_nobody_waits",
+                f"{CACHE}test_cut_off_from_redis",
+            ),
+        ),
+    },
+    "`SQLAlchemyStorage`, `lease=` in Redis": {
+        "a token that was set": (
+            "is in the database, as without it",
+            contract("TestPostgreSQLWithLeasesInRedis", *ENDURES),
+        ),
+        "whose it is": (
+            "as without it",
+            contract("TestPostgreSQLWithLeasesInRedis", *APART),
+        ),
+        "several processes": (
+            "as without it, as long as Redis forgets nothing",
+            (
+                *contract("TestPostgreSQLWithLeasesInRedis", *SHARED),
+                f"{REFRESH}test_one_refresh[2-0-postgresql redis lease]",
+                f"{REFRESH}test_killed[postgresql redis lease-",
+                f"{LEASE}test_restarted",
+            ),
+        ),
+        "what it stands on is gone": (
+            "`StorageError` where a token has expired, which is kept; the other tokens "
+            "work on",
+            (f"{LEASE}test_an_application", f"{LEASE}test_down_and_up"),
         ),
     },
     "`FileStorage`": {
