@@ -12,7 +12,7 @@ from aiocache import RedisCache, SimpleMemoryCache
 from benchmarks.measure import Contestant
 from benchmarks.tables import TOKEN, OAuth, Unindexed
 from quart import Quart
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from quart_dance.consumer import OAuth2ConsumerBlueprint
 from quart_dance.consumer.storage import BaseStorage, MemoryStorage
@@ -48,13 +48,14 @@ def in_database(engine: AsyncEngine, redis: RedisCache | None) -> list[Contestan
     caches: dict[str, Any] = {"memory": SimpleMemoryCache()}
     if redis is not None:
         caches["Redis"] = redis
+    session = async_sessionmaker(engine)
     storages = {
-        "SQLAlchemyStorage": SQLAlchemyStorage(OAuth, engine),
-        "… without our indexes": SQLAlchemyStorage(Unindexed, engine),
+        "SQLAlchemyStorage": SQLAlchemyStorage(OAuth, session),
+        "… without our indexes": SQLAlchemyStorage(Unindexed, session),
     }
     for name, cache in caches.items():
         storages[f"… with a cache in {name}"] = SQLAlchemyStorage(
-            OAuth, engine, cache=cache, cache_ttl=TTL
+            OAuth, session, cache=cache, cache_ttl=TTL
         )
     return [of_users(name, storage, engine) for name, storage in storages.items()]
 

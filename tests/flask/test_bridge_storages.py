@@ -12,11 +12,12 @@ from typing import Any
 
 import flask
 import pytest
+from accounts import OLD
 from flask_dance.consumer.storage import BaseStorage as FlaskDanceBaseStorage
 from flask_dance.consumer.storage import MemoryStorage as FlaskDanceMemoryStorage
 from forking import OAuth
 from libraries import THEIRS
-from rooms import OLD, FlaskVisitor
+from rooms import FlaskVisitor
 from sqlalchemy.ext.asyncio import create_async_engine
 from support import Visitor, make_app
 

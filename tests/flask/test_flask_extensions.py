@@ -118,20 +118,19 @@ class Base(DeclarativeBase):
 
 
 @pytest.mark.parametrize("place", ["memory", "bind"])
-def test_databases_of_flask_sqlalchemy(library, place, tmp_path):
+def test_databases_of_flask_sqlalchemy(library, place, tmp_path, init_db):
     """Tokens go to the database that the model is bound to, be it in memory."""
     app, blueprint = library.make()
     db, key = SQLAlchemy(), "tokens" if place == "bind" else None
     app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
     app.config["SQLALCHEMY_BINDS"] = {"tokens": f"sqlite:///{tmp_path}/tokens.db"}
-    db.init_app(app)
 
     class OAuth(OAuthConsumerMixin, db.Model):  # type: ignore[misc,name-defined]
         __bind_key__ = key
 
+    init_db(app, db)
     blueprint.storage = SQLAlchemyStorage(OAuth, db.session)
     with app.app_context():
-        db.create_all()
         library.login(app)
         assert FlaskVisitor(app).open("/me").text == "alice"
         assert db.session.query(OAuth).count() == 1
@@ -141,20 +140,19 @@ def test_databases_of_flask_sqlalchemy(library, place, tmp_path):
     )
 
 
-def test_typed_models(library):
+def test_typed_models(library, init_db):
     """Models in SQLAlchemy's newer style, with `Mapped`, are as good."""
     app = Flask(__name__)
     db = SQLAlchemy(model_class=Base)
     app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
-    db.init_app(app)
 
     class OAuth(OAuthConsumerMixin, db.Model):  # type: ignore[misc,name-defined]
         note: Mapped[str | None] = mapped_column()
 
     blueprint = library.blueprint(storage=SQLAlchemyStorage(OAuth, db.session))
     library.app(blueprint, app)
+    init_db(app, db)
     with app.app_context():
-        db.create_all()
         blueprint.token = {"access_token": "first"}
         db.session.query(OAuth).one().note = "mine"
         db.session.commit()

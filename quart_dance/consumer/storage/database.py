@@ -64,10 +64,10 @@ def run(engine: Engine, kind: Work, work: Callable[[Connection], T]) -> T:
 
 
 def _run_once(engine: Engine, kind: Work, work: Callable[[Connection], T]) -> T:
-    if kind is not Work.TRANSACTION and engine.dialect.name == "postgresql":
-        # Saves two of three round trips; elsewhere it would cost more than it saves.
-        engine = engine.execution_options(isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
+        if kind is not Work.TRANSACTION and engine.dialect.name == "postgresql":
+            # Saves two of three round trips; elsewhere it costs more than it saves.
+            connection.execution_options(isolation_level="AUTOCOMMIT")
         result = work(connection)
         if kind is not Work.READ:
             connection.commit()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    bindparam,
     cast,
     delete,
     func,
@@ -89,23 +91,28 @@ class Rows:
             for column in (self.created_at, *self.key)
             if column is not None
         ]
+        # To build a statement takes longer than to send it: once is enough.
+        self._select = cache(self._build_select)
+        self._delete = cache(self._build_delete)
+        self._upsert = cache(self._build_upsert)
 
     def get(self, connection: Connection, provider: str, user: Any) -> Any:
         """Return the newest token of an account, or None."""
-        query = select(self.token).where(self._mine(connection, provider, user))
-        return connection.scalar(query.order_by(*self.newest).limit(1))
+        query = self._select(connection.dialect.name, user is None)
+        return connection.scalar(query, _account(provider, user))
 
     def find(self, connection: Connection, provider: str, user: Any) -> Row | None:
         """Return the newest token of an account for a later `swap`, or None."""
         query = select(self.token, cast(self.token, Text), *self.key)
-        query = query.where(self._mine(connection, provider, user))
-        found = connection.execute(query.order_by(*self.newest).limit(1)).first()
+        query = query.where(self._mine(connection.dialect.name, user is None))
+        query = query.order_by(*self.newest).limit(1)
+        found = connection.execute(query, _account(provider, user)).first()
         return None if found is None else Row(found[0], found[1], found[2:])
 
     def delete(self, connection: Connection, provider: str, user: Any) -> None:
         """Delete every row of an account."""
-        mine = self._mine(connection, provider, user)
-        connection.execute(delete(self.table).where(mine))
+        statement = self._delete(connection.dialect.name, user is None)
+        connection.execute(statement, _account(provider, user))
 
     def upsert(
         self, connection: Connection, provider: str, user: Any, token: Any
@@ -114,19 +121,9 @@ class Rows:
 
         The other columns of the row stay.
         """
-        key, new = self._filed_under(provider, user), self._new(token)
-        values = {**key, **new}
-        if connection.dialect.name in MYSQL:
-            statement: Any = mysql.insert(self.table).values(values)
-            connection.execute(statement.on_duplicate_key_update(_named(new)))
-            return
-        target: dict[str, Any] = {"index_elements": list(key)}
-        if self.user is not None and user is None:
-            nobody = self.user.is_(None)
-            target = {"index_elements": [self.provider], "index_where": nobody}
-        makers = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
-        statement = makers[connection.dialect.name](self.table).values(values)
-        connection.execute(statement.on_conflict_do_update(**target, set_=new))
+        statement = self._upsert(connection.dialect.name, user is None)
+        values = {**self._filed_under(provider, user), **self._new(token)}
+        connection.execute(statement, {c.key: value for c, value in values.items()})
 
     def set(self, connection: Connection, provider: str, user: Any, token: Any) -> None:
         """Make a token the only one of an account, without our unique indexes.
@@ -134,8 +131,9 @@ class Rows:
         In one transaction, after `leases.lock`: the newest row is kept, with what
         its other columns hold.
         """
-        query = select(*self.key).where(self._mine(connection, provider, user))
-        rows = connection.execute(query.order_by(*self.newest)).all()
+        mine = self._mine(connection.dialect.name, user is None)
+        query = select(*self.key).where(mine).order_by(*self.newest)
+        rows = connection.execute(query, _account(provider, user)).all()
         for row in rows[1:]:
             connection.execute(delete(self.table).where(self._is_row(row)))
         new = self._new(token)
@@ -169,8 +167,9 @@ class Rows:
     ) -> None:
         """Delete an account's older tokens, that would come back without `row`."""
         others = not_(self._is_row(row.key))
-        mine = self._mine(connection, provider, user)
-        connection.execute(delete(self.table).where(and_(mine, others)))
+        mine = self._mine(connection.dialect.name, user is None)
+        statement = delete(self.table).where(and_(mine, others))
+        connection.execute(statement, _account(provider, user))
 
     def id_of(self, user: Any) -> Any:
         """Return what a user of the application's own model is filed under.
@@ -235,18 +234,42 @@ class Rows:
         key = {self.provider: provider}
         return key if self.user is None else {**key, self.user: user}
 
-    def _mine(
-        self, connection: Connection, provider: str, user: Any
-    ) -> ColumnElement[bool]:
-        """Return the condition for an account's rows; no user means nobody's."""
+    def _mine(self, dialect: str, nobody: bool) -> ColumnElement[bool]:
+        """Return the condition for an account's rows; see `_account` for the values."""
         mine: list[ColumnElement[bool]] = []
-        for column, value in self._filed_under(provider, user).items():
-            mine.append(column.is_(None) if value is None else column == value)
-            if isinstance(value, str) and connection.dialect.name in MYSQL:
+        for column, name in self._filed_under("the_provider", "the_user").items():
+            if nobody and column is self.user:
+                mine.append(column.is_(None))
+                continue
+            value = bindparam(name, type_=column.type)
+            mine.append(column == value)
+            if is_text(column) and dialect in MYSQL:
                 # Its "=" may be true for another case, accent or trailing space.
                 mine.append(exact(column) == value)
-                mine.append(func.char_length(column) == len(value))
+                mine.append(func.char_length(column) == func.char_length(value))
         return and_(*mine)
+
+    def _build_select(self, dialect: str, nobody: bool) -> Any:
+        query = select(self.token).where(self._mine(dialect, nobody))
+        return query.order_by(*self.newest).limit(1)
+
+    def _build_delete(self, dialect: str, nobody: bool) -> Any:
+        return delete(self.table).where(self._mine(dialect, nobody))
+
+    def _build_upsert(self, dialect: str, nobody: bool) -> Any:
+        new = self._new(None)
+        if dialect in MYSQL:
+            changed = mysql.insert(self.table)
+            values = {column.name: changed.inserted[column.key] for column in new}
+            return changed.on_duplicate_key_update(values)
+        target: dict[str, Any] = {"index_elements": list(self._filed_under("", None))}
+        if self.user is not None and nobody:
+            where = self.user.is_(None)
+            target = {"index_elements": [self.provider], "index_where": where}
+        makers: Any = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+        statement = makers[dialect](self.table)
+        values = {column: statement.excluded[column.key] for column in new}
+        return statement.on_conflict_do_update(**target, set_=values)
 
     def _is_row(self, key: Any) -> ColumnElement[bool]:
         return and_(*(c == v for c, v in zip(self.key, key, strict=True)))
@@ -258,8 +281,10 @@ class Rows:
         return new
 
 
-def _named(values: Mapping[Any, Any]) -> dict[str, Any]:
-    return {column.name: value for column, value in values.items()}
+def _account(provider: str, user: Any) -> dict[str, Any]:
+    """Return the values that `Rows._mine` asks for."""
+    account = {"the_provider": provider, "the_user": user}
+    return {name: value for name, value in account.items() if value is not None}
 
 
 def is_text(column: Column[Any]) -> bool:
