@@ -9,9 +9,6 @@ from __future__ import annotations
 CONTRACT = "processes/test_processes_contract.py::"
 REFRESH = "processes/test_processes_refresh.py::"
 DOWN = "storage/test_servers_down.py::"
-SESSION = "storage/test_quart_session.py::"
-CACHE = "storage/test_redis_cache.py::"
-LEASE = "storage/test_redis_lease.py::"
 ENDURES = ("test_what_is_set_endures", "test_what_is_deleted_stays_away")
 APART = ("test_accounts_never_meet", "test_everybody_has_a_token")
 SHARED = (
@@ -108,30 +105,32 @@ PROMISES: dict[str, dict[str, Cell]] = {
             ("dance/test_session_storage.py::test_a_login_that_does_not_fit",),
         ),
     },
-    "`SessionStorage`, Quart-Session on Redis": {
+    "`SessionStorage`, sessions in Redis (Quart-Session)": {
         "a token that was set": (
-            "is in Redis, whatever its size, and as safe as Redis keeps things",
-            (f"{SESSION}test_login_refresh_logout", f"{SESSION}test_down_and_up"),
+            "is kept as long as Redis keeps the session, whatever its size",
+            ("storage/test_quart_session.py::test_login_refresh_logout",),
         ),
         "whose it is": (
-            "one session's; with a new id at login, one browser's",
+            "one browser's; nothing of it is in the browser",
             (
-                f"{SESSION}test_two_processes",
-                f"{SESSION}test_a_session_that_somebody_else_began",
+                "storage/test_quart_session.py::test_login_refresh_logout",
+                "storage/test_quart_session.py::test_a_session_that_somebody_else",
             ),
         ),
         "several processes": (
-            "share it; each refreshes for itself, and of two responses at once the "
-            "later session stays",
+            "see at once what one of them does; each refreshes for itself",
             (
-                f"{SESSION}test_two_processes",
-                f"{SESSION}test_two_processes_at_once",
-                f"{SESSION}test_requests_at_once",
+                "storage/test_quart_session.py::test_two_processes",
+                "storage/test_quart_session.py::test_two_processes_at_once",
+                "storage/test_quart_session.py::test_requests_at_once",
             ),
         ),
         "what it stands on is gone": (
-            "an error page for who has a session; no restart is needed",
-            (f"{SESSION}test_down_and_up", f"{SESSION}test_garbage"),
+            "an error page, and nobody is let in; no restart is needed",
+            (
+                "storage/test_quart_session.py::test_down_and_up",
+                "storage/test_quart_session.py::test_garbage",
+            ),
         ),
     },
     "`SQLAlchemyStorage`, PostgreSQL": server("postgresql", "TestPostgreSQL"),
@@ -150,13 +149,13 @@ PROMISES: dict[str, dict[str, Cell]] = {
             (f"{DOWN}test_read_only[sqlite]", f"{DOWN}test_disk_full"),
         ),
     },
-    "`SQLAlchemyStorage`, `cache=` Redis": {
+    "… with a cache in Redis": {
         "a token that was set": (
-            "is in the database, as without it",
+            "is in the database",
             contract("TestPostgreSQLBehindRedis", *ENDURES),
         ),
         "whose it is": (
-            "as without it, whatever Redis says",
+            "as in the database; an entry says itself whose it is",
             (
                 *contract("TestPostgreSQLBehindRedis", *APART),
                 "storage/test_redis_garbage.py::test_garbage",
@@ -165,43 +164,53 @@ PROMISES: dict[str, dict[str, Cell]] = {
         "several processes": (
             "see at once what one of them sets or deletes",
             (
+                "storage/test_redis_cache.py::test_two_processes",
                 *contract("TestPostgreSQLBehindRedis", *SHARED),
-                f"{CACHE}test_two_processes",
-                f"{REFRESH}test_one_refresh[2-0-postgresql redis cache]",
+                *contract("TestMariaDBBehindRedis", *SHARED),
+                *contract("TestSQLiteBehindRedis", *SHARED),
+                f"{REFRESH}test_one_refresh[4-2-postgresql redis cache]",
+                f"{REFRESH}test_one_refresh[4-2-mariadb redis cache]",
+                f"{REFRESH}test_one_refresh[4-2-sqlite redis cache]",
             ),
         ),
         "what it stands on is gone": (
-            "the database answers; of a log-out that Redis was not told of another "
-            "process may know nothing for `cache_ttl`",
+            "the database answers; of a change that Redis was not told the old token "
+            "may be seen for `cache_ttl`, and that is logged",
             (
-                f"{CACHE}test_while_requests_go_on",
-                f"{CACHE}test_nobody_waits",
-                f"{CACHE}test_cut_off_from_redis",
+                "storage/test_redis_cache.py::test_while_requests_go_on",
+                "storage/test_redis_cache.py::test_nobody_waits",
+                "storage/test_redis_cache.py::test_down_from_the_start",
+                "storage/test_redis_cache.py::test_cut_off_from_redis",
             ),
         ),
     },
-    "`SQLAlchemyStorage`, `lease=` in Redis": {
+    "… with leases in Redis": {
         "a token that was set": (
-            "is in the database, as without it",
+            "is in the database",
             contract("TestPostgreSQLWithLeasesInRedis", *ENDURES),
         ),
         "whose it is": (
-            "as without it",
+            "as in the database",
             contract("TestPostgreSQLWithLeasesInRedis", *APART),
         ),
         "several processes": (
-            "as without it, as long as Redis forgets nothing",
+            "as without; a holder whose lease is over leaves the next one's alone",
             (
                 *contract("TestPostgreSQLWithLeasesInRedis", *SHARED),
-                f"{REFRESH}test_one_refresh[2-0-postgresql redis lease]",
+                f"{REFRESH}test_one_refresh[4-2-postgresql redis lease]",
                 f"{REFRESH}test_killed[postgresql redis lease-",
-                f"{LEASE}test_restarted",
+                "storage/test_redis_lease.py::test_only_the_owner_gives_back",
             ),
         ),
         "what it stands on is gone": (
-            "`StorageError` where a token has expired, which is kept; the other tokens "
-            "work on",
-            (f"{LEASE}test_an_application", f"{LEASE}test_down_and_up"),
+            "no token is refreshed (`StorageError`), and those that have not expired "
+            "work on; no restart is needed",
+            (
+                "storage/test_redis_lease.py::test_an_application",
+                "storage/test_redis_lease.py::test_down_and_up",
+                "storage/test_redis_lease.py::test_restarted",
+                "storage/test_redis_lease.py::test_silent",
+            ),
         ),
     },
     "`FileStorage`": {
