@@ -53,6 +53,8 @@ flask.contrib
 flask
 testing
 demo
+sqla_url
+sqla_command
 cli
 __main__
 """.split()

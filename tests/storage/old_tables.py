@@ -89,16 +89,23 @@ def url_of(kind: str, request: pytest.FixtureRequest, folder: Any) -> str:
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[AsyncEngine]:
-    """Open a database with the old tables, and users 1 to 9."""
+async def connected(url: str) -> AsyncIterator[AsyncEngine]:
+    """Open a database."""
     engine = create_async_engine(url)
     try:
-        async with engine.begin() as connection:
-            await connection.run_sync(metadata.create_all)
-            await connection.execute(insert(USER), [{"id": n} for n in range(1, 10)])
         yield engine
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[AsyncEngine]:
+    """Open an empty database, with the old tables, and users 1 to 9."""
+    async with connected(url) as engine:
+        users = [{"id": number} for number in range(1, 10)]
+        await run(engine, metadata.create_all)
+        await run(engine, lambda connection: connection.execute(insert(USER), users))
+        yield engine
 
 
 async def run(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:

@@ -66,7 +66,7 @@ def plan(
     Raises:
         UpgradeError: `upgrade` would raise it, too.
     """
-    with _explained():
+    with explained():
         steps = _Steps(connection, table, schema, user_column, shared)
         surplus = steps.surplus()
         removal = [steps.duplicates.removal()] if surplus else []
@@ -106,7 +106,7 @@ def upgrade(
         UpgradeError: There is no such table, or it cannot be upgraded as it is; the
             message says what to do. Nothing is lost.
     """
-    with _explained():
+    with explained():
         steps = _Steps(connection, table, schema, user_column, shared)
         for _ in range(ATTEMPTS if steps.dialect in MYSQL else 1):
             if not steps.preparing() and not steps.finishing():
@@ -243,7 +243,7 @@ def _lock(connection: Connection, table: Table) -> None:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Raise what a database says as an `UpgradeError`, without any values."""
     try:
         yield
