@@ -41,13 +41,13 @@ class _Adapter(BaseAdapter):
         return response
 
     async def _ask(self, request: Any) -> httpx2.Response:
-        transport = self._provider.transport()
+        body, transport = request.body, self._provider.transport()
         async with httpx2.AsyncClient(transport=transport) as client:
             return await client.request(
                 request.method,
                 request.url,
                 headers=dict(request.headers),
-                content=request.body,
+                content=body.read() if hasattr(body, "read") else body,
             )
 
     def close(self) -> None:

@@ -36,7 +36,8 @@ class Shop:
             self.app.add_url_rule(rule, view.__name__, view)
         init_db(self.app, self.db)
         with self.app.app_context():
-            self.db.session.add_all([self.User(id=1), self.User(id=2)])
+            for number in (1, 2):  # who may be there already
+                self.db.session.merge(self.User(id=number))
             self.db.session.commit()
 
     def _make_models(self, mixin: Any) -> None:

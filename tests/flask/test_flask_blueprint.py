@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import flask
 import pytest
 from flask import Flask
@@ -95,6 +97,7 @@ def test_api(library):
             session.post("echo", json={"a": 1}),
             session.put("echo", data={"b": "2"}),
             session.patch("echo", data="text", headers={"Content-Type": "text/plain"}),
+            session.post("echo", data=io.BytesIO(b"from a file")),
             session.delete("echo", params={"c": "3"}),
         ]
         return {
@@ -105,11 +108,12 @@ def test_api(library):
         }
 
     found = flask.json.loads(library.login(app).open("/calls").text)
-    assert found["ok"] == [True, True, False, True, True, True, True]
+    assert found["ok"] == [True, True, False, True, True, True, True, True]
     assert [body.replace(" ", "") for body in found["bodies"]] == [
         '{"a":1}',
         "b=2",
         "text",
+        "fromafile",
         "",
     ]
     assert (found["query"], found["status"]) == ({"c": "3"}, 404)
@@ -160,6 +164,10 @@ def test_session_class(library):
     """A class of one's own makes the sessions, and its methods are there."""
 
     class Session(library.module("consumer.requests").OAuth2Session):  # type: ignore[misc]
+        def request(self, method, url, data=None, headers=None, **kwargs):
+            headers = {**(headers or {}), "X-Made-By": "us"}
+            return super().request(method, url, data, headers, **kwargs)
+
         def name(self) -> str:
             return str(self.get("user").json()["name"])
 
@@ -167,6 +175,8 @@ def test_session_class(library):
     assert isinstance(blueprint.session, Session)
     app.add_url_rule("/name", "name", lambda: blueprint.session.name())
     assert library.login(app).open("/name").text == "Alice Liddell"
+    [call] = [call for call in library.provider.calls if call.endpoint == "user"]
+    assert call.headers["X-Made-By"] == "us"
 
 
 @each_library

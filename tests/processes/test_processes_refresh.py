@@ -8,8 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from crew import Crew, served
+from crew import Crew
 from opening import opened, place_of
+from serving import served
 
 from quart_dance.testing import DevProvider, faults
 
