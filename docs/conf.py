@@ -49,5 +49,8 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(authlib|flask|httpx2|hypercorn|pytest|quart|sqlalchemy|werkzeug)\..*",
     ),
-    (r"py:.*", r"(?:quart_dance\..*\.)?(Consumer|Owner|Session|Who|Quart|P|R|T_co)"),
+    (
+        r"py:.*",
+        r"(?:quart_dance\..*\.)?(AnySession|Consumer|Owner|Session|Who|Quart|P|R|T_co)",
+    ),
 ]
