@@ -121,6 +121,7 @@ PROMISES: dict[str, dict[str, Cell]] = {
             "see at once what one of them does; each refreshes for itself",
             (
                 "storage/test_quart_session.py::test_two_processes",
+                "storage/test_quart_session.py::test_two_processes_at_once",
                 "storage/test_quart_session.py::test_requests_at_once",
             ),
         ),

@@ -28,7 +28,7 @@ from ...oauth import oauth2
 from ...oauth.attempt import Attempt, Seal, cookie_name
 from ...oauth.token import Token
 from ..async_storages import as_async
-from ..bridge import run
+from ..bridge import check_threads, run
 from .requests import OAuth2Session, SessionProxy, read, wait_for
 from .storage.session import SessionStorage
 
@@ -83,7 +83,9 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
         Raises:
             ConfigurationError: Another one of the same name is there already; their
                 tokens would be filed under one name.
+            RuntimeError: gevent or eventlet has replaced threads.
         """
+        check_threads()
         self._check_name(app)
         super().register(app, options)
         put(app, _mark_end, _handle)
