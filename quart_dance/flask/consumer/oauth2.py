@@ -134,10 +134,10 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """What Flask-Dance knows by this name: ``config["user"]``, ``["user_id"]``.
+        """Whose visit it is, as ``config["user"]`` or ``config["user_id"]``.
 
-        It is this visit's alone; `SQLAlchemyStorage` looks into it where it has no
-        user of its own.
+        Flask-Dance has one for all; this is the visit's alone. `SQLAlchemyStorage`
+        looks into it where it has no user of its own.
         """
         if not flask.has_app_context():
             return MappingProxyType({})
