@@ -175,7 +175,9 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
 
     @token.setter
     def token(self, value: Mapping[str, Any]) -> None:
-        self.set_token(value)
+        setting = self._set_token(value)
+        value = {}  # a traceback may show this frame
+        wait_for(self, setting)
 
     @token.deleter
     def token(self) -> None:
