@@ -679,6 +679,57 @@ MUTATIONS = [
         "app.after_request(after_request)",
         "dance/test_answers",
     ),
+    # Under Flask
+    Mutation(
+        "a login of our own needs its cookie",
+        "flask/consumer/oauth2.py",
+        "if mark == cookie_name(state) or (self.use_pkce and not verifier):",
+        "if self.use_pkce and not verifier:",
+        "flask/test_flask_dance",
+    ),
+    Mutation(
+        "a login begun elsewhere needs its verifier",
+        "flask/consumer/oauth2.py",
+        "if mark == cookie_name(state) or (self.use_pkce and not verifier):",
+        "if mark == cookie_name(state):",
+        "flask/test_flask_dance",
+    ),
+    Mutation(
+        "the state of a login begun elsewhere is compared",
+        "flask/consumer/oauth2.py",
+        "if not kept or not hmac.compare_digest(",
+        "if not kept and not hmac.compare_digest(",
+        "flask/test_flask_dance",
+    ),
+    Mutation(
+        "a login begun elsewhere is forgotten",
+        "flask/consumer/oauth2.py",
+        "del flask.session[key]",
+        "pass",
+        "flask/test_flask_dance",
+    ),
+    Mutation(
+        "only a fixed state comes twice",
+        "flask/consumer/oauth2.py",
+        "or state == self.state",
+        "or True",
+        "flask/test_flask_callback flask/test_flask_dance",
+    ),
+    Mutation(
+        "the configuration of a visit is its own",
+        "flask/consumer/oauth2.py",
+        'self._of_visit("config", dict)',
+        'self.__dict__.setdefault("_config", {})',
+        "flask/test_flask_users",
+    ),
+    Mutation(
+        "a waiting thread keeps no result",
+        "flask/waiter.py",
+        "self._loop.call_soon_threadsafe(_set, served, _outcome(call))",
+        "outcome = _outcome(call)\n"
+        "                self._loop.call_soon_threadsafe(_set, served, outcome)",
+        "flask/test_flask_secrecy",
+    ),
 ]
 
 
