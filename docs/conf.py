@@ -51,6 +51,7 @@ nitpick_ignore_regex = [
     ),
     (
         r"py:.*",
-        r"(?:quart_dance\..*\.)?(Consumer|Owner|Session|Who|Quart|Redis|P|R|T_co)",
+        r"(?:quart_dance\..*\.)?"
+        r"(AnySession|AnyStorage|Consumer|Owner|Session|Who|Quart|Redis|P|R|T_co)",
     ),
 ]

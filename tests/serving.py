@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx2
 from hypercorn.asyncio import serve
@@ -21,6 +22,7 @@ from ports import free_port
 
 from quart_dance.demo.serve import HOST, listen, port_of
 from quart_dance.testing import DevProvider
+from quart_dance.testing.visitor import Form
 
 #: Seconds after which a process is taken to hang.
 PATIENCE = 60
@@ -61,21 +63,25 @@ class Server:
     Args:
         *arguments: What Python is called with; ``{port}`` stands for the port.
         folder: Where it may write, and writes its log to.
-        env: What the environment has beside ours.
+        env: What the environment has beside ours; PORT is the port.
     """
 
     def __init__(
-        self, *arguments: str, folder: Path, env: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        folder: Path,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.port = free_port()
         self.url = f"http://{HOST}:{self.port}"
         self._log = folder / "log"
-        home = {"PYTHONPATH": str(ROOT), "no_proxy": HOST, "HOME": str(folder)}
+        own = {"PYTHONPATH": str(ROOT), "no_proxy": HOST, "PORT": str(self.port)}
+        own |= {"HOME": str(folder), "TMPDIR": str(folder), **(env or {})}
         with open(self._log, "a", encoding="utf-8") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *(part.format(port=self.port) for part in arguments)],
                 cwd=ROOT,
-                env={**os.environ, **home, **(env or {})},
+                env={**os.environ, **own},
                 stdout=log,
                 stderr=log,
             )
@@ -85,12 +91,12 @@ class Server:
         """What it has said."""
         return self._log.read_text("utf-8")
 
-    def wait(self) -> None:
-        """Wait until it answers, or has ended."""
+    def wait(self, port: int | None = None) -> None:
+        """Wait until it answers, on its port or on another one, or has ended."""
         end = time.monotonic() + PATIENCE
         while self.process.poll() is None:
             try:
-                socket.create_connection((HOST, self.port)).close()
+                socket.create_connection((HOST, port or self.port)).close()
             except ConnectionRefusedError:
                 assert time.monotonic() < end, self.log
                 time.sleep(0.02)
@@ -107,8 +113,14 @@ class Server:
 
 
 @contextmanager
-def running(*arguments: str, **options: Any) -> Iterator[Server]:
-    """Run a `Server`; in the end it must stop in good order, and say nothing bad."""
+def running(*arguments: str, end: int = 0, **options: Any) -> Iterator[Server]:
+    """Run a `Server`; in the end it must stop in good order, and say nothing bad.
+
+    Args:
+        *arguments: As `Server` takes them.
+        end: The exit code that it is to have.
+        **options: As `Server` takes them.
+    """
     server = Server(*arguments, **options)
     try:
         server.wait()
@@ -116,7 +128,7 @@ def running(*arguments: str, **options: Any) -> Iterator[Server]:
     finally:
         code = server.stop()
     said = server.log
-    assert code == 0, said
+    assert code == end, said
     assert not any(word in said for word in ("Traceback", "Warning", "ERROR")), said
 
 
@@ -135,14 +147,16 @@ class Browser:
         """Send a form."""
         return self._send("POST", path, data=form)
 
-    def login(
-        self, provider: DevProvider, person: str = "alice", path: str = "/login/dev"
-    ) -> httpx2.Response:
-        """Go through a whole login and return the response to the callback."""
-        begun = self.get(path)
-        assert begun.status_code == 302, begun.text
-        approving = provider.approve(begun.headers["Location"], person=person)
-        return self.get(asyncio.run(approving))
+    def login(self, person: str = "alice", path: str = "/login/dev") -> httpx2.Response:
+        """Go through a whole login, its forms too; return the callback's response."""
+        page = self.get(path)
+        assert page.status_code == 302, page.text
+        page = self.get(page.headers["Location"])
+        for pressed in ({"person": person}, {"decision": "allow"}):
+            form = Form(page.text)
+            fields = {**form.fields, **pressed}
+            page = self.post(urljoin(str(page.url), form.action), **fields)
+        return self.get(page.headers["Location"])
 
     def _send(self, method: str, path: str, **content: Any) -> httpx2.Response:
         options: Any = {"base_url": self.url, "verify": False, "trust_env": False}

@@ -8,9 +8,12 @@ from typing import Any
 
 import blocks
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from blocks import Page
 from quart import Quart
 from quart_auth import AuthUser, QuartAuth, login_user
+from sqlalchemy import create_engine, inspect
 from support import Visitor
 
 from quart_dance.consumer.storage import NOBODY
@@ -179,6 +182,21 @@ async def tokens_of_users(page: SimpleNamespace) -> None:
         login_user(AuthUser("2"))
         assert await page.storage.get(one) == {"access_token": "bob's"}
     await page.engine.dispose()
+
+
+def test_block_storages_alembic():
+    """The migration gives Flask-Dance's table our indexes; it is one of Alembic's."""
+    module = SimpleNamespace(**Page("docs/storages.md").run("alembic"))
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        columns = "id INTEGER PRIMARY KEY, provider VARCHAR(50), token JSON"
+        connection.exec_driver_sql(f"CREATE TABLE flask_dance_oauth ({columns})")
+        with Operations.context(MigrationContext.configure(connection)):
+            module.upgrade()
+            module.downgrade()
+        found = inspect(connection).get_indexes("flask_dance_oauth")
+        assert [index["name"] for index in found] == ["uq_flask_dance_oauth_provider"]
+    engine.dispose()
 
 
 async def test_block_storages_files(read, dev_provider, in_folder):

@@ -31,6 +31,16 @@ T = TypeVar("T")
 DATABASES = ["sqlite", "postgresql", "mariadb"]
 START, DAY = datetime(2024, 1, 1), timedelta(days=1)
 
+#: What says that somebody waits for a lock in this database.
+WAITING = {
+    "postgresql": "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    "mysql": "SELECT count(*) FROM information_schema.processlist AS p "
+    "LEFT JOIN information_schema.innodb_trx AS t ON t.trx_mysql_thread_id = p.id "
+    "WHERE p.db = database() "
+    "AND (p.state LIKE 'Waiting for table%' OR t.trx_state = 'LOCK WAIT')",
+}
+
 metadata = MetaData()
 USER = Table("user", metadata, Column("id", Integer, primary_key=True))
 

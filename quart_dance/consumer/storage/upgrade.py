@@ -47,7 +47,7 @@ class Upgrade:
 
 
 def plan(
-    connection: Connection | None,
+    connection: Connection,
     table: str | type[Any],
     *,
     schema: str | None = None,
@@ -75,7 +75,7 @@ def plan(
 
 
 def upgrade(
-    connection: Connection | None,
+    connection: Connection,
     table: str | type[Any],
     *,
     schema: str | None = None,
@@ -124,11 +124,11 @@ def upgrade(
 class _Steps:
     """What there is to do, and what has been done."""
 
-    def __init__(self, connection: Connection | None, *where: Any) -> None:
-        if connection is None:
+    def __init__(self, connection: Any, *where: Any) -> None:
+        if not isinstance(connection, Connection):  # such as Alembic's when offline
             raise UpgradeError(
-                "this needs a connection to the database: which rows are duplicates "
-                "cannot be told offline"
+                "this needs a connection to a database, and got a "
+                f"{type(connection).__name__}: what to do depends on what is there"
             )
         self.connection, self.dialect = connection, connection.dialect.name
         if self.dialect not in DIALECTS:

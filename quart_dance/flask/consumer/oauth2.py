@@ -14,7 +14,7 @@ from blinker import Signal
 from flask import Blueprint, Flask, Response, current_app
 
 from ...consumer.dance import OAuth2Dance
-from ...consumer.hooks import answer, find_preset, own_handler, put
+from ...consumer.hooks import answer, own_handler, put
 from ...consumer.options import OAuth2Options, Option
 from ...consumer.room import Room, dress
 from ...consumer.runtime import runtime
@@ -133,14 +133,14 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
         return super().current_session()
 
     @property
-    def config(self) -> Mapping[str, Any]:
-        """What Flask-Dance knows by this name: ``config["user"]``, ``["user_id"]``.
+    def config(self) -> MutableMapping[str, Any]:
+        """Whose visit it is, as ``config["user"]`` or ``config["user_id"]``.
 
-        It is this visit's alone; `SQLAlchemyStorage` looks into it where it has no
-        user of its own.
+        Flask-Dance has one for all; this is the visit's alone. `SQLAlchemyStorage`
+        looks into it where it has no user of its own.
         """
         if not flask.has_app_context():
-            return MappingProxyType({})
+            return cast(MutableMapping[str, Any], MappingProxyType({}))
         return cast(dict[str, Any], self._of_visit("config", dict))
 
     def session_for(
@@ -175,7 +175,9 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
 
     @token.setter
     def token(self, value: Mapping[str, Any]) -> None:
-        self.set_token(value)
+        setting = self._set_token(value)
+        value = {}  # a traceback may show this frame
+        wait_for(self, setting)
 
     @token.deleter
     def token(self) -> None:
@@ -288,16 +290,3 @@ def _mark_end(response: Response) -> Response:
 def _handle(error: OAuthError) -> Any:
     own = own_handler(flask)
     return current_app.ensure_sync(own)(error) if own else answer(flask, error)
-
-
-def preset_session(module: str) -> OAuth2Session:
-    """Return a stand-in for the session at the one blueprint that a preset made.
-
-    Args:
-        module: The preset's module, which is its blueprints' `import_name`.
-    """
-
-    def find() -> Any:
-        return find_preset(flask, OAuth2ConsumerBlueprint, module)
-
-    return cast(OAuth2Session, SessionProxy(find))
