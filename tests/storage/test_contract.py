@@ -106,32 +106,35 @@ class TestSessionStorageOnTheServer(StorageContract):
             yield SessionStorage()
 
 
-class TestFileStorage(DurableContract):
+class Files(DurableContract):
+    """A storage in a folder, and another one that opens the same files."""
+
+    path = "{bp.name}.json"
+
     @pytest.fixture
     def storage(self, tmp_path):
-        return FileStorage(tmp_path / "{bp.name}.json")
+        return FileStorage(tmp_path / self.path)
 
     @pytest.fixture
     def reopen(self, tmp_path):
         async def again():
-            return FileStorage(tmp_path / "{bp.name}.json")
+            return FileStorage(tmp_path / self.path)
 
         return again
 
 
-class TestFileStorageOfUsers(AccountsContract, DurableContract):
+class TestFileStorage(Files):
+    pass
+
+
+class TestFileStorageOfUsers(AccountsContract, Files):
+    path = "{user_id}/{bp.name}.json"
     user_ids = ("../../etc/passwd", 0, "con")
 
-    @pytest.fixture
-    def storage(self, tmp_path):
-        return FileStorage(tmp_path / "{user_id}" / "{bp.name}.json")
 
-    @pytest.fixture
-    def reopen(self, tmp_path):
-        async def again():
-            return FileStorage(tmp_path / "{user_id}" / "{bp.name}.json")
-
-        return again
+class TestFileStorageWithoutEnding(AccountsContract, Files):
+    path = "{bp.name}/{user_id}"
+    user_ids = ("writing", 0, "writing.refreshing")
 
 
 class Databases(DurableContract):

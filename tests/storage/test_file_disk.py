@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from limited import listed
+from secrecy import assert_discreet
 
 import quart_dance
 from quart_dance.consumer.storage.file import FileStorage
@@ -179,6 +180,43 @@ async def test_hard_link(tmp_path):
     await FileStorage(path).set(OWNER, TOKEN)
     assert other.read_text() == '{"access_token": "old"}'
     assert (mode(path), path.stat().st_nlink) == (0o600, 1)
+
+
+SECRET = "Sesame0penSesame0pen"
+SHUT = {"access_token": SECRET, "more": {"refresh_token": f"{SECRET}-r"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "token"),
+    [
+        ("folder", None, SHUT),
+        ("link", None, SHUT),
+        ("half.json", json.dumps(SHUT)[:-9], SHUT),
+        ("list.json", json.dumps([SHUT]), SHUT),
+        ("zero\0", None, SHUT),
+        ("odd.json", json.dumps(SHUT), {**SHUT, "more": object()}),
+    ],
+)
+async def test_secrets(tmp_path, name, content, token):
+    """L2: no frame of a `set`, `replace` or `get` that fails shows a token."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    storage = FileStorage(tmp_path / name)
+    failed = 0
+    for call in (
+        lambda: storage.get(OWNER),
+        lambda: storage.replace(OWNER, SHUT, token),
+        lambda: storage.replace(OWNER, token, None),
+        lambda: storage.set(OWNER, token),
+    ):
+        try:
+            await call()
+        except Exception as error:
+            failed += 1
+            assert_discreet(error, SECRET)
+    assert failed >= 1
 
 
 async def test_two_processes(tmp_path):

@@ -16,8 +16,13 @@ from ...oauth.token import Token
 
 #: The folder of the lock files, beside the tokens.
 LOCKS = ".locks"
-#: Seconds that another process may take to write.
-WRITE_DEADLINE = 10
+#: The lock of those who write, and how the names of those who refresh end. A token
+#: file may have any name: with the ending no name is that of the lock of writers.
+_WRITING, _REFRESHING = "writing", ".refreshing"
+
+
+class Busy(Exception):
+    """Somebody else writes in the folder."""
 
 
 def write(path: Path, token: Token) -> None:
@@ -56,18 +61,21 @@ def read(path: Path) -> Token | None:
     except FileNotFoundError:
         return None
     with os.fdopen(handle, "rb") as file:
-        data = file.read()
-    try:
-        token = json.loads(data)
-    except (ValueError, RecursionError):
-        token = None
-    if not isinstance(token, dict):
+        token = _parsed(file.read())
+    if token is None:
         raise StorageError(f"{path} holds no token: delete it, or bring a copy back")
-    return Token(token)
+    return token
+
+
+def _parsed(data: bytes) -> Token | None:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return Token(found) if isinstance(found, dict) else None
 
 
 def _put(path: Path, token: Token) -> None:
-    data = json.dumps(token).encode()
     folder = path.parent
     _refuse_link(path)
     beside = folder / f"{_beside(path)}{secrets.token_hex(8)}"
@@ -75,7 +83,8 @@ def _put(path: Path, token: Token) -> None:
     handle = os.open(beside, flags, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            # No variable holds the text: a traceback would show the token in it.
+            file.write(json.dumps(token).encode())
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
@@ -131,8 +140,7 @@ def lock_of(path: Path) -> FileLock:
 
     Between processes, and it ends with its holder, however that ends.
     """
-    _make_folder(path.parent / LOCKS)
-    return FileLock(path.parent / LOCKS / path.name, mode=0o600, thread_local=False)
+    return _lock(path.parent, path.name + _REFRESHING)
 
 
 @contextmanager
@@ -140,17 +148,20 @@ def _writing(folder: Path) -> Iterator[None]:
     """Hold off all others who write in a folder, or compare and then write.
 
     Raises:
-        StorageError: Another process does not come to an end.
+        Busy: One of them is at it. Nobody waits here: that would take a thread.
     """
     _refuse_link(folder)
-    _make_folder(folder / LOCKS)
-    lock = FileLock(folder / LOCKS / "~", mode=0o600, thread_local=False)
+    lock = _lock(folder, _WRITING)
     try:
-        lock.acquire(timeout=WRITE_DEADLINE, poll_interval=0.005)
+        lock.acquire(blocking=False)
     except Timeout:
-        problem = f"another process has been writing in {folder} for too long"
-        raise StorageError(problem) from None
+        raise Busy from None
     try:
         yield
     finally:
         lock.release()
+
+
+def _lock(folder: Path, name: str) -> FileLock:
+    _make_folder(folder / LOCKS)
+    return FileLock(folder / LOCKS / name, mode=0o600, thread_local=False)

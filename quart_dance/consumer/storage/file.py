@@ -6,11 +6,11 @@ import asyncio
 import errno
 import hashlib
 import os
+import random
 import re
 import string
-import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +34,11 @@ from .waiting import finished, until
 
 T = TypeVar("T")
 
+#: Seconds that others may take to write, before somebody who waits gives up.
+WRITE_DEADLINE = 10
+#: Seconds, at most, from one look at the lock of writers to the next. Ever longer ones
+#: would starve a process beside one that has many writers in line.
+_PAUSE = 0.01
 _PLAIN = re.compile(r"[0-9a-z][0-9a-z_-]{0,63}", re.ASCII)
 #: Names that Windows keeps for devices, whatever their ending.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])", re.ASCII)
@@ -73,7 +78,6 @@ class FileStorage(BaseStorage):
         self._serves_many = "bp.name" in fields
         self._has_users = "user_id" in fields
         self._served: str | None = None
-        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.filepath}>"
@@ -104,8 +108,10 @@ class FileStorage(BaseStorage):
             StorageError: It cannot be written.
             UserRequiredError: No user is known.
         """
+        token = Token(token)  # masks itself, should a traceback show this frame
+        token = token.copy()
         path = await self._path(blueprint, user, user_id)
-        await self._write(disk.write, path, Token(token).copy())
+        await self._write(disk.write, path, token)
 
     async def delete(
         self, blueprint: Owner, *, user: Any = None, user_id: Any = None
@@ -127,9 +133,11 @@ class FileStorage(BaseStorage):
         **who: Any,
     ) -> bool:
         """Write `new` if the file still holds `old`; None deletes."""
+        # They mask themselves, should a traceback show this frame.
+        old, new = Token(old), None if new is None else Token(new)
+        new = None if new is None else new.copy()
         path = await self._path(blueprint, **who)
-        token = None if new is None else Token(new).copy()
-        return await self._write(disk.replace, path, Token(old), token)
+        return await self._write(disk.replace, path, old, new)
 
     @asynccontextmanager
     async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
@@ -189,11 +197,30 @@ class FileStorage(BaseStorage):
         return Path(self.filepath.format(bp=bp, user_id=user_name))
 
     async def _write(self, work: Callable[..., T], path: Path, *args: Any) -> T:
-        def locked() -> T:
-            with self._lock:  # threads of one process need not ask the disk
-                return work(path, *args)
+        """Do something while nobody else writes in the folder.
 
-        return await _in_thread(path, locked)
+        Whoever waits takes no thread: readers need them, and so does the application.
+        """
+        now = asyncio.get_running_loop().time
+        end = now() + WRITE_DEADLINE
+        with suppress(TimeoutError):
+            async with _turn(local_lock(self, "writing", path.parent), end):
+                while now() < end:
+                    with suppress(disk.Busy):
+                        return await _in_thread(path, partial(work, path, *args))
+                    await asyncio.sleep(_PAUSE * random.uniform(0.5, 1))
+        raise StorageError(f"others have been writing in {path.parent} for too long")
+
+
+@asynccontextmanager
+async def _turn(lock: asyncio.Lock, end: float) -> AsyncIterator[None]:
+    """Hold a lock; wait for it until a time of the event loop's, and no longer."""
+    async with asyncio.timeout_at(end):
+        await lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 async def _in_thread(path: Path, work: Callable[[], T]) -> T:

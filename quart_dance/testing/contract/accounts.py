@@ -91,3 +91,14 @@ class AccountsContract(StorageContract):
             async with storage.refresh_lock(ONE, user_id=second):
                 async with storage.refresh_lock(ONE, user_id=NOBODY):
                     pass
+
+    async def test_refresh_lock_lets_everybody_work(self, storage: Any) -> None:
+        """Whoever refreshes, for nobody in particular too, can write meanwhile."""
+        for user_id in (*self.user_ids, NOBODY):
+            await storage.set(ONE, token_of("old"), user_id=user_id)
+            async with asyncio.timeout(10), storage.refresh_lock(ONE, user_id=user_id):
+                assert await storage.replace(
+                    ONE, token_of("old"), token_of("new"), user_id=user_id
+                )
+                await storage.set(ONE, token_of("other"), user_id=user_id)
+                await storage.delete(ONE, user_id=user_id)
