@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.measure import Contestant
 from benchmarks.tables import TOKEN, FlaskDanceOAuth, OAuth
 from flask_dance.consumer.storage.sqla import SQLAlchemyStorage
-from sqlalchemy import bindparam, create_engine, delete, make_url, select
+from sqlalchemy import Engine, bindparam, create_engine, delete, make_url, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -87,16 +87,7 @@ def flask_dance(url: str, pool: int) -> Iterator[Contestant]:
     The session ends with each call, as it does with each request in Flask. What meets
     a deadlock is tried again, which an application would have to do itself.
     """
-    given = make_url(url)
-    driver = DRIVERS[given.get_backend_name()]
-    timeout = {"timeout": 60} if driver == "sqlite" else {}
-    engine = create_engine(
-        given.set(drivername=driver),
-        pool_size=pool,
-        max_overflow=0,
-        pool_timeout=60,
-        connect_args=timeout,
-    )
+    engine = _sync_engine(url, pool)
     session = scoped_session(sessionmaker(engine))
     storage = SQLAlchemyStorage(FlaskDanceOAuth, session)
     blueprint = SimpleNamespace(name="bench", config={})
@@ -124,6 +115,18 @@ def flask_dance(url: str, pool: int) -> Iterator[Contestant]:
         )
     finally:
         engine.dispose()
+
+
+def _sync_engine(url: str, pool: int) -> Engine:
+    given = make_url(url)
+    driver = DRIVERS[given.get_backend_name()]
+    return create_engine(
+        given.set(drivername=driver),
+        pool_size=pool,
+        max_overflow=0,
+        pool_timeout=60,
+        connect_args={"timeout": 60} if driver == "sqlite" else {},
+    )
 
 
 def _key(user: str) -> dict[str, Any]:

@@ -75,11 +75,13 @@ async def measure(given: argparse.Namespace) -> dict[str, Any]:
     )
     found: dict[str, Any] = {"machine": report.machine(), "results": []}
     found |= {"pools": {}, "sizes": {}, "targets": []}
+    say("no database")
     with tempfile.TemporaryDirectory() as folder:
         async with ours.without_database(Path(folder)) as contestants:
             timings = await measurement.run(contestants)
     found["results"] += report.results("no database", timings)
     for database in given.database:
+        say(database)
         with tables.place_of(database) as url:
             async with opened(url, given.pool) as engine:
                 name = engine.dialect.name.replace("mysql", "mariadb")
@@ -127,6 +129,11 @@ async def in_database(
     finally:
         if given.redis_port is not None:
             sites.RedisSite(given.redis_port).remove(prefix)
+
+
+def say(what: str) -> None:
+    """Say what is measured now: it takes minutes."""
+    print(f"measuring: {what}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
