@@ -49,5 +49,9 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(authlib|flask|httpx2|hypercorn|pytest|quart|sqlalchemy|werkzeug)\..*",
     ),
-    (r"py:.*", r"(?:quart_dance\..*\.)?(Consumer|Owner|Session|Who|Quart|P|R|T_co)"),
+    (
+        r"py:.*",
+        r"(?:quart_dance\..*\.)?"
+        r"(AnySession|AnyStorage|Consumer|Owner|Session|Who|Quart|Redis|P|R|T_co)",
+    ),
 ]

@@ -105,6 +105,34 @@ PROMISES: dict[str, dict[str, Cell]] = {
             ("dance/test_session_storage.py::test_a_login_that_does_not_fit",),
         ),
     },
+    "`SessionStorage`, sessions in Redis (Quart-Session)": {
+        "a token that was set": (
+            "is kept as long as Redis keeps the session, whatever its size",
+            ("storage/test_quart_session.py::test_login_refresh_logout",),
+        ),
+        "whose it is": (
+            "one browser's; nothing of it is in the browser",
+            (
+                "storage/test_quart_session.py::test_login_refresh_logout",
+                "storage/test_quart_session.py::test_a_session_that_somebody_else",
+            ),
+        ),
+        "several processes": (
+            "see at once what one of them does; each refreshes for itself",
+            (
+                "storage/test_quart_session.py::test_two_processes",
+                "storage/test_quart_session.py::test_two_processes_at_once",
+                "storage/test_quart_session.py::test_requests_at_once",
+            ),
+        ),
+        "what it stands on is gone": (
+            "an error page, and nobody is let in; no restart is needed",
+            (
+                "storage/test_quart_session.py::test_down_and_up",
+                "storage/test_quart_session.py::test_garbage",
+            ),
+        ),
+    },
     "`SQLAlchemyStorage`, PostgreSQL": server("postgresql", "TestPostgreSQL"),
     "`SQLAlchemyStorage`, MariaDB": server("mariadb", "TestMariaDB"),
     "`SQLAlchemyStorage`, SQLite": {
@@ -119,6 +147,70 @@ PROMISES: dict[str, dict[str, Cell]] = {
         "what it stands on is gone": (
             "a disk that is full or read-only is a `StorageError`; tokens can be read",
             (f"{DOWN}test_read_only[sqlite]", f"{DOWN}test_disk_full"),
+        ),
+    },
+    "… with a cache in Redis": {
+        "a token that was set": (
+            "is in the database",
+            contract("TestPostgreSQLBehindRedis", *ENDURES),
+        ),
+        "whose it is": (
+            "as in the database; an entry says itself whose it is",
+            (
+                *contract("TestPostgreSQLBehindRedis", *APART),
+                "storage/test_redis_garbage.py::test_garbage",
+            ),
+        ),
+        "several processes": (
+            "see at once what one of them sets or deletes",
+            (
+                "storage/test_redis_cache.py::test_two_processes",
+                *contract("TestPostgreSQLBehindRedis", *SHARED),
+                *contract("TestMariaDBBehindRedis", *SHARED),
+                *contract("TestSQLiteBehindRedis", *SHARED),
+                f"{REFRESH}test_one_refresh[4-2-postgresql redis cache]",
+                f"{REFRESH}test_one_refresh[4-2-mariadb redis cache]",
+                f"{REFRESH}test_one_refresh[4-2-sqlite redis cache]",
+            ),
+        ),
+        "what it stands on is gone": (
+            "the database answers; of a change that Redis was not told the old token "
+            "may be seen for `cache_ttl`, and that is logged",
+            (
+                "storage/test_redis_cache.py::test_while_requests_go_on",
+                "storage/test_redis_cache.py::test_nobody_waits",
+                "storage/test_redis_cache.py::test_down_from_the_start",
+                "storage/test_redis_cache.py::test_cut_off_from_redis",
+            ),
+        ),
+    },
+    "… with leases in Redis": {
+        "a token that was set": (
+            "is in the database",
+            contract("TestPostgreSQLWithLeasesInRedis", *ENDURES),
+        ),
+        "whose it is": (
+            "as in the database",
+            contract("TestPostgreSQLWithLeasesInRedis", *APART),
+        ),
+        "several processes": (
+            "as without; a holder whose lease is over leaves the next one's alone",
+            (
+                *contract("TestPostgreSQLWithLeasesInRedis", *SHARED),
+                f"{REFRESH}test_one_refresh[4-2-postgresql redis lease]",
+                f"{REFRESH}test_killed[postgresql redis lease-",
+                "storage/test_redis_lease.py::test_only_the_owner_gives_back",
+            ),
+        ),
+        "what it stands on is gone": (
+            "no token is refreshed (`StorageError`), and those that have not expired "
+            "work on; no restart is needed",
+            (
+                "storage/test_redis_lease.py::test_an_application",
+                "storage/test_redis_lease.py::test_down_and_up",
+                "storage/test_redis_lease.py::test_restarted",
+                "storage/test_redis_lease.py::test_silent",
+            ),
         ),
     },
     "`FileStorage`": {

@@ -18,7 +18,7 @@ from quart_dance import errors
 from quart_dance.consumer import http, signals
 from quart_dance.consumer.options import BlueprintOptions, Consumer, OAuth2Options
 from quart_dance.consumer.runtime import Runtime
-from quart_dance.consumer.storage import cache, session
+from quart_dance.consumer.storage import cache, redis, session
 from quart_dance.contrib import github, google
 from quart_dance.oauth import attempt, token, urls
 from quart_dance.testing import faults
@@ -36,6 +36,7 @@ LIMITS: list[tuple[ModuleType, str]] = [
     (cache, "DEADLINE"),
     (cache, "ABSENCE_TTL"),
     (cache, "MARKER_TTL"),
+    (redis, "DEADLINE"),
 ]
 
 
@@ -54,6 +55,7 @@ def all_tables() -> dict[str, str]:
         "fault_choices": fault_choices(),
         "absence": str(cache.ABSENCE_TTL),
         "marker": str(cache.MARKER_TTL),
+        "lease_deadline": str(redis.DEADLINE),
         "cookie_limit": str(session.MAX_COOKIE),
         "leeway": str(token.LEEWAY),
     }

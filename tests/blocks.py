@@ -12,8 +12,14 @@ that one ends, with its names.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
+
+from quart_dance.testing import DevProvider
 
 ROOT = Path(__file__).parent.parent
 _BLOCK = re.compile(
@@ -51,3 +57,18 @@ class Page:
         code = compile(code, f"{self.path}#{name}", "exec", dont_inherit=True)
         exec(code, names)
         return names
+
+
+@pytest.fixture
+def read(dev_provider: DevProvider) -> Callable[[str, str], SimpleNamespace]:
+    """Run a module of a page; its application then talks to the provider."""
+
+    def run(page: str, name: str) -> SimpleNamespace:
+        module = SimpleNamespace(**Page(f"docs/{page}.md").run(name))
+        if app := getattr(module, "app", None):
+            app.config["GITHUB_OAUTH_CLIENT_ID"] = "dev-client-id"
+            app.config["GITHUB_OAUTH_CLIENT_SECRET"] = "dev-client-secret"
+            dev_provider.install(app)
+        return module
+
+    return run

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import redis.exceptions
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -15,7 +16,10 @@ from sites import HOST
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Redis]:
     """Give a client that tries again once, and at once, when its server is gone."""
-    async with Redis.from_url(url, retry=Retry(NoBackoff(), 1)) as client:
+    again = Retry(NoBackoff(), 1)
+    errors = [redis.exceptions.ConnectionError]  # before version 6, none by itself
+    client = Redis.from_url(url, retry=again, retry_on_error=errors)
+    async with client:
         yield client
 
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
+import blocks
 import pytest
 from blocks import ROOT, Page
-from quart import Quart
-from quart_auth import AuthUser, QuartAuth, login_user
 from support import Visitor, query
 
 from quart_dance import errors
 from quart_dance.consumer import signals
 from quart_dance.consumer.options import BlueprintOptions, Consumer, OAuth2Options
-from quart_dance.consumer.storage import NOBODY
-from quart_dance.consumer.storage.sqla import SQLAlchemyStorage
-from quart_dance.errors import UserRequiredError
-from quart_dance.testing.contract import AccountsContract, StorageContract
 
+read = blocks.read
 PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
 TABLES = runpy.run_path(str(ROOT / "docs" / "tables.py"))
 
@@ -105,23 +99,9 @@ def test_every_block_is_tested(page):
     """Every Python block has a comment that names it, and a test of that name."""
     found = Page(f"docs/{page}")
     assert found.unmarked == []
-    tests = [name for name in globals() if name.startswith("test_block_")]
+    files = (path.read_text("utf-8") for path in Path(__file__).parent.rglob("*.py"))
+    tests = re.findall(r"^(?:async )?def (test_block_\w+)", "\n".join(files), re.M)
     assert [n for n in found.names if f"test_block_{page[:-3]}_{n}" not in tests] == []
-
-
-@pytest.fixture
-def read(dev_provider) -> Callable[[str, str], SimpleNamespace]:
-    """Run a module of a page; its application then talks to the provider."""
-
-    def run(page: str, name: str) -> SimpleNamespace:
-        module = SimpleNamespace(**Page(f"docs/{page}.md").run(name))
-        if app := getattr(module, "app", None):
-            app.config["GITHUB_OAUTH_CLIENT_ID"] = "dev-client-id"
-            app.config["GITHUB_OAUTH_CLIENT_SECRET"] = "dev-client-secret"
-            dev_provider.install(app)
-        return module
-
-    return run
 
 
 async def test_block_quickstart_guarded(read, dev_provider):
@@ -152,129 +132,6 @@ async def test_block_configuration_from_config(read, dev_provider):
     response = await visitor.login(dev_provider, path="/login/example")
     assert response.location == "/"
     assert dev_provider.count("token") == 1
-
-
-def with_storage(read: Any, name: str) -> tuple[SimpleNamespace, SimpleNamespace]:
-    """Return the application of one page with a storage of another."""
-    module, page = read("signals", "signup"), read("storages", name)
-    storage = page.VaultStorage if name == "shared" else page.UserStorage
-    module.blueprint.storage = storage
-
-    @module.app.get("/me")
-    async def me() -> Any:
-        return (await module.blueprint.session.get("/user")).json()["login"]
-
-    return module, page
-
-
-async def test_block_storages_shared(read, dev_provider):
-    """Three coroutines keep one token for everybody."""
-    module, page = with_storage(read, "shared")
-    await Visitor(module.app).login(dev_provider, path="/login/github")
-    assert list(page.vault) == ["github"]
-    response = await Visitor(module.app).get("/me")
-    assert await response.get_data(as_text=True) == "alice"
-
-
-async def test_block_storages_accounts(read, dev_provider):
-    """A storage with accounts keeps tokens apart, and a job can name one."""
-    module, page = with_storage(read, "accounts")
-    for person in ("alice", "bob"):
-        visitor = Visitor(module.app)
-        await visitor.login(dev_provider, person=person, path="/login/github")
-        response = await visitor.get("/me")
-        assert await response.get_data(as_text=True) == person
-    assert list(page.tokens) == [("github", "1"), ("github", "2")]
-    github = module.blueprint.session_for(user_id=2, app=module.app)
-    assert (await github.get("/user")).json()["login"] == "bob"
-
-
-class TestVaultStorage(StorageContract):
-    """The page's storage of one token keeps what a storage promises."""
-
-    @pytest.fixture
-    def storage(self):
-        return Page("docs/storages.md").run("shared")["VaultStorage"]()
-
-
-class TestUserStorage(AccountsContract):
-    """The page's storage of users' tokens does so, too."""
-
-    @pytest.fixture
-    def storage(self):
-        return Page("docs/storages.md").run("accounts")["UserStorage"]()
-
-
-async def tables(storage: Any, metadata: Any) -> None:
-    """Make the tables of a page, in the database of its storage."""
-    engine = storage.session.kw["bind"]
-    async with engine.begin() as connection:
-        await connection.run_sync(metadata.create_all)
-
-
-@pytest.fixture
-def in_folder(monkeypatch, tmp_path):
-    """Work in a folder of the test's own: the pages name their files there."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-async def test_block_storages_shared_table(read, dev_provider, in_folder):
-    """Without users all visitors share the token in the table."""
-    module, page = read("signals", "signup"), read("storages", "shared_table")
-    module.blueprint.storage = page.storage
-    await tables(page.storage, page.Base.metadata)
-    await Visitor(module.app).login(dev_provider, path="/login/github")
-    github = module.blueprint.session_for(user_id=NOBODY, app=module.app)
-    assert (await github.get("/user")).json()["login"] == "alice"
-    await page.engine.dispose()
-
-
-async def test_block_storages_user_table(read, in_folder):
-    """Each user has a token of their own in the table."""
-    await tokens_of_users(read("storages", "user_table"))
-
-
-async def test_block_storages_cached_table(read, in_folder):
-    """With a cache in front it is the same."""
-    page = read("storages", "cached_table")
-    assert page.storage.cache is not None
-    await tokens_of_users(page)
-
-
-async def tokens_of_users(page: SimpleNamespace) -> None:
-    """See that each user has a token, by id and when logged in, and nobody has one."""
-    assert isinstance(page.storage, SQLAlchemyStorage)
-    await tables(page.storage, page.Base.metadata)
-    async with page.async_session.begin() as session:
-        session.add_all([page.User(id=1), page.User(id=2)])
-    one = SimpleNamespace(name="github")
-    await page.storage.set(one, {"access_token": "alice's"}, user_id="1")
-    await page.storage.set(one, {"access_token": "bob's"}, user_id=2)
-    for user_id, token in ((1, "alice's"), ("2", "bob's")):
-        got = await page.storage.get(one, user_id=user_id)
-        assert got == {"access_token": token}
-    app = Quart(__name__)
-    app.secret_key = "the secret key of the tests"
-    QuartAuth(app)
-    async with app.test_request_context("/"):
-        with pytest.raises(UserRequiredError):
-            await page.storage.get(one)
-        login_user(AuthUser("2"))
-        assert await page.storage.get(one) == {"access_token": "bob's"}
-    await page.engine.dispose()
-
-
-async def test_block_storages_files(read, dev_provider, in_folder):
-    """Each user's token is a file, and a job can name one."""
-    module, page = read("signals", "signup"), read("storages", "files")
-    module.blueprint.storage = page.storage
-    for person in ("alice", "bob"):
-        await Visitor(module.app).login(dev_provider, person, "/login/github")
-    github = module.blueprint.session_for(user_id=2, app=module.app)
-    assert (await github.get("/user")).json()["login"] == "bob"
-    files = sorted(path.name for path in in_folder.glob("tokens/github/*.json"))
-    assert files == ["1.json", "2.json"]
 
 
 async def test_block_errors_handler(read):

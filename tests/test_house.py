@@ -9,6 +9,7 @@ from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
+from mutations import MUTATIONS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "quart_dance"
@@ -46,6 +47,7 @@ flask.bridge
 flask.storages
 flask.async_storages
 flask.consumer.storage
+flask.consumer.hooks
 flask.consumer.requests
 flask.consumer.oauth2
 flask.consumer
@@ -53,6 +55,8 @@ flask.contrib
 flask
 testing
 demo
+sqla_url
+sqla_command
 cli
 __main__
 """.split()
@@ -152,3 +156,12 @@ def test_top_level():
         "quart_dance",
         "tests",
     }
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_mutations_apply(mutation):
+    """DESIGN 9: each check that `tests/mutations.py` takes out is there, with tests."""
+    text = (ROOT / PACKAGE / mutation.file).read_text()
+    assert text.count(mutation.old) == 1
+    for tests in mutation.tests.split():
+        assert list((ROOT / "tests").glob(f"{tests.partition('::')[0]}*"))

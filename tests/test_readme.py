@@ -314,6 +314,15 @@ async def test_block_fixed(read):
     assert query(response.location)["redirect_uri"] == FIXED
 
 
+async def test_block_flask(read, dev_provider):
+    """Under Flask a visitor is sent to GitHub, and comes back as who they are."""
+    browser = read("flask").app.test_client()
+    assert browser.get("/").location == LOGIN
+    callback = await dev_provider.approve(browser.get(LOGIN).location)
+    assert browser.get(callback).location == "/"
+    assert browser.get("/").text == "You are @alice"
+
+
 def test_block_testing(tmp_path, monkeypatch):
     """The README's own tests pass against the README's own application."""
     for name in ("SECRET_KEY", "GITHUB_OAUTH_CLIENT_ID", "GITHUB_OAUTH_CLIENT_SECRET"):

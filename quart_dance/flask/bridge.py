@@ -90,11 +90,7 @@ class Bridge:
             return Waiter(loop).wait(coroutine, timeout)
 
     def _check(self) -> None:
-        if _are_threads_patched():
-            raise RuntimeError(
-                "gevent or eventlet has replaced threads, and quart_dance needs a real "
-                "one for its event loop: serve the application with threads"
-            )
+        check_threads()
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:
@@ -146,13 +142,20 @@ class Bridge:
         await asyncio.get_running_loop().shutdown_asyncgens()
 
 
-def _are_threads_patched() -> bool:
-    """Say whether threads are greenlets: an event loop would block them all."""
-    gevent = sys.modules.get("gevent.monkey")
-    if gevent is not None and gevent.is_module_patched("threading"):
-        return True
-    eventlet = sys.modules.get("eventlet.patcher")
-    return eventlet is not None and bool(eventlet.is_monkey_patched("thread"))
+def check_threads() -> None:
+    """See that threads are threads.
+
+    Raises:
+        RuntimeError: They are greenlets, and an event loop would block them all.
+    """
+    gevent, eventlet = map(sys.modules.get, ("gevent.monkey", "eventlet.patcher"))
+    if (gevent is not None and gevent.is_module_patched("threading")) or (
+        eventlet is not None and eventlet.is_monkey_patched("thread")
+    ):
+        raise RuntimeError(
+            "gevent or eventlet has replaced threads, and quart_dance needs a real "
+            "one for its event loop: serve the application with threads"
+        )
 
 
 def run(

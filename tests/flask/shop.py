@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
+from flask import Flask
 from flask_login import LoginManager, UserMixin, login_user, logout_user
 from flask_sqlalchemy import SQLAlchemy
 from libraries import Library
@@ -21,20 +22,22 @@ class Shop:
         blueprint: The blueprint; its storage is for the test to set.
     """
 
-    def __init__(self, library: Library, path: Path, **options: Any) -> None:
+    def __init__(
+        self, library: Library, url: str, init_db: Callable[[Flask, SQLAlchemy], None]
+    ) -> None:
         self.library = library
-        self.app, self.blueprint = library.make(**options)
-        url = f"sqlite:///{path}/shop.db"
+        self.app, self.blueprint = library.make()
         self.app.config["SQLALCHEMY_DATABASE_URI"] = url
-        self.db = SQLAlchemy(self.app)
+        self.db = SQLAlchemy()
         self._make_models(library.module("consumer.storage.sqla").OAuthConsumerMixin)
         manager = LoginManager(self.app)
         manager.user_loader(lambda user_id: self.db.session.get(self.User, user_id))
         for rule, view in {"/in/<int:user_id>": self._enter, "/out": logout}.items():
             self.app.add_url_rule(rule, view.__name__, view)
+        init_db(self.app, self.db)
         with self.app.app_context():
-            self.db.create_all()
-            self.db.session.add_all([self.User(id=1), self.User(id=2)])
+            for number in (1, 2):  # who may be there already
+                self.db.session.merge(self.User(id=number))
             self.db.session.commit()
 
     def _make_models(self, mixin: Any) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+
 import flask
 import pytest
 from flask import Flask
@@ -95,6 +98,7 @@ def test_api(library):
             session.post("echo", json={"a": 1}),
             session.put("echo", data={"b": "2"}),
             session.patch("echo", data="text", headers={"Content-Type": "text/plain"}),
+            session.post("echo", data=io.BytesIO(b"from a file")),
             session.delete("echo", params={"c": "3"}),
         ]
         return {
@@ -105,11 +109,12 @@ def test_api(library):
         }
 
     found = flask.json.loads(library.login(app).open("/calls").text)
-    assert found["ok"] == [True, True, False, True, True, True, True]
+    assert found["ok"] == [True, True, False, True, True, True, True, True]
     assert [body.replace(" ", "") for body in found["bodies"]] == [
         '{"a":1}',
         "b=2",
         "text",
+        "fromafile",
         "",
     ]
     assert (found["query"], found["status"]) == ({"c": "3"}, 404)
@@ -160,6 +165,10 @@ def test_session_class(library):
     """A class of one's own makes the sessions, and its methods are there."""
 
     class Session(library.module("consumer.requests").OAuth2Session):  # type: ignore[misc]
+        def request(self, method, url, data=None, headers=None, **kwargs):
+            headers = {**(headers or {}), "X-Made-By": "us"}
+            return super().request(method, url, data, headers, **kwargs)
+
         def name(self) -> str:
             return str(self.get("user").json()["name"])
 
@@ -167,6 +176,8 @@ def test_session_class(library):
     assert isinstance(blueprint.session, Session)
     app.add_url_rule("/name", "name", lambda: blueprint.session.name())
     assert library.login(app).open("/name").text == "Alice Liddell"
+    [call] = [call for call in library.provider.calls if call.endpoint == "user"]
+    assert call.headers["X-Made-By"] == "us"
 
 
 @each_library
@@ -222,3 +233,21 @@ def test_token_outside_of_a_context(library):
     session = library.blueprint(storage=storage).session
     with pytest.raises(RuntimeError, match=r"session_for\(user_id=…, app=app\)"):
         session.get("user")
+
+
+def test_prefix(library):
+    """R3: below a prefix all URLs have it, and so has the cookie of the login."""
+    app, blueprint = library.make()
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_prefix=1)  # type: ignore[method-assign]
+    browser = app.test_client(use_cookies=False)
+    headers = {"X-Forwarded-Prefix": "/shop"}
+    begun = browser.get("/login/dev", base_url="https://app.test", headers=headers)
+    uri = query(begun.location)["redirect_uri"]
+    assert uri == "https://app.test/shop/login/dev/authorized"
+    assert "Path=/shop/login/dev" in begun.headers["Set-Cookie"]
+    callback = asyncio.run(library.provider.approve(begun.location))
+    cookie = begun.headers["Set-Cookie"].partition(";")[0]
+    headers["Cookie"] = cookie
+    path = callback.partition("/shop")[2]
+    done = browser.get(path, base_url="https://app.test", headers=headers)
+    assert (done.status_code, done.location) == (302, "/shop/")

@@ -13,7 +13,8 @@ from rooms import FlaskVisitor
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from quart_dance.consumer import storage as async_storages
-from quart_dance.flask.consumer import oauth_authorized, storage
+from quart_dance.consumer.runtime import runtime
+from quart_dance.flask.consumer import oauth_authorized, oauth_refreshed, storage
 from quart_dance.flask.consumer.storage.sqla import (
     OAuthConsumerMixin,
     SQLAlchemyStorage,
@@ -87,6 +88,31 @@ def test_coroutine_as_receiver(library):
     assert heard == ["alice"] and visitor.open("/me").status == 401
 
 
+def test_coroutine_as_receiver_in_an_async_view(library):
+    """So it may where an async view runs an event loop; the request is at hand."""
+    app, blueprint = library.make(storage=SYNC)
+    heard = []
+
+    @app.get("/async")
+    async def view() -> Any:
+        return blueprint.session.get("user").json()["login"]
+
+    async def receive(sender: Any, token: Any) -> None:
+        await asyncio.sleep(0)
+        heard.append(flask.request.path)
+        flask.session["refreshed"] = True
+
+    visitor = library.login(app)
+    later = runtime(app).clock() + 3700
+    runtime(app).clock = lambda: later
+    library.provider.expire_access_tokens()
+    with oauth_refreshed.connected_to(receive, blueprint):
+        assert visitor.open("/async").text == "alice"
+    assert heard == ["/async"]
+    with visitor.client.session_transaction(base_url="https://app.test") as session:
+        assert session["refreshed"]
+
+
 @pytest.mark.parametrize("how", ["function", "coroutine function"])
 def test_error_handler(library, how):
     """An application's own handler of our errors may be a coroutine function."""
@@ -118,20 +144,19 @@ class Base(DeclarativeBase):
 
 
 @pytest.mark.parametrize("place", ["memory", "bind"])
-def test_databases_of_flask_sqlalchemy(library, place, tmp_path):
+def test_databases_of_flask_sqlalchemy(library, place, tmp_path, init_db):
     """Tokens go to the database that the model is bound to, be it in memory."""
     app, blueprint = library.make()
     db, key = SQLAlchemy(), "tokens" if place == "bind" else None
     app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
     app.config["SQLALCHEMY_BINDS"] = {"tokens": f"sqlite:///{tmp_path}/tokens.db"}
-    db.init_app(app)
 
     class OAuth(OAuthConsumerMixin, db.Model):  # type: ignore[misc,name-defined]
         __bind_key__ = key
 
+    init_db(app, db)
     blueprint.storage = SQLAlchemyStorage(OAuth, db.session)
     with app.app_context():
-        db.create_all()
         library.login(app)
         assert FlaskVisitor(app).open("/me").text == "alice"
         assert db.session.query(OAuth).count() == 1
@@ -141,20 +166,19 @@ def test_databases_of_flask_sqlalchemy(library, place, tmp_path):
     )
 
 
-def test_typed_models(library):
+def test_typed_models(library, init_db):
     """Models in SQLAlchemy's newer style, with `Mapped`, are as good."""
     app = Flask(__name__)
     db = SQLAlchemy(model_class=Base)
     app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
-    db.init_app(app)
 
     class OAuth(OAuthConsumerMixin, db.Model):  # type: ignore[misc,name-defined]
         note: Mapped[str | None] = mapped_column()
 
     blueprint = library.blueprint(storage=SQLAlchemyStorage(OAuth, db.session))
     library.app(blueprint, app)
+    init_db(app, db)
     with app.app_context():
-        db.create_all()
         blueprint.token = {"access_token": "first"}
         db.session.query(OAuth).one().note = "mine"
         db.session.commit()

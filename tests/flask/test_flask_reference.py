@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import flask
 import pytest
 from blocks import ROOT
-from libraries import OURS, THEIRS, Library
+from libraries import OURS, THEIRS, Library, old_clock
 from rooms import FlaskVisitor
 
 NAMED = os.environ.get("QUART_DANCE_REFERENCE")
@@ -28,7 +29,11 @@ pytestmark = pytest.mark.skipif(
 #: What runs with which library: the one on the market has no older names any more.
 runs = pytest.mark.parametrize(
     ("library", "document"),
-    [(OURS, "backends"), (OURS, "storages"), (THEIRS, "storages")],
+    [
+        (OURS, "backends"),
+        (OURS, "storages"),
+        pytest.param(THEIRS, "storages", marks=old_clock),
+    ],
     indirect=["library"],
 )
 BLOCK = re.compile(r"::\n\n((?:    .*\n|\n)+)")
@@ -56,14 +61,19 @@ def run(library: Library, names: dict[str, Any], *code: str) -> dict[str, Any]:
     return names
 
 
-def start(library: Library, names: dict[str, Any], path: Path) -> flask.Flask:
-    """Return the application that a document leaves to its reader."""
-    app = library.app(names["blueprint"], names.get("app"))
-    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{path}/app.db"
-    names["db"].init_app(app)
-    with app.app_context():
-        names["db"].create_all()
-    return app
+@pytest.fixture
+def start(
+    library: Library, tmp_path: Path, init_db: Callable[..., None]
+) -> Callable[[dict[str, Any]], flask.Flask]:
+    """Give a function that makes the application which the reader is to have."""
+
+    def make(names: dict[str, Any]) -> flask.Flask:
+        app = library.app(names["blueprint"], names.get("app"))
+        app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path}/app.db"
+        init_db(app, names["db"])
+        return app
+
+    return make
 
 
 def test_all_blocks_are_run():
@@ -83,12 +93,12 @@ def test_all_blocks_are_run():
 
 
 @runs
-def test_one_token_for_all(library, document, tmp_path):
+def test_one_token_for_all(library, document, start):
     """The first two blocks: a table without users."""
     model, assigned, *_ = blocks(document)
     names = {"blueprint": library.blueprint(), "__name__": "app"}
     run(library, names, model, assigned)
-    app = start(library, names, tmp_path)
+    app = start(names)
     library.login(app)
     assert FlaskVisitor(app).open("/me").text == "alice"
     with app.app_context():
@@ -99,13 +109,13 @@ def test_one_token_for_all(library, document, tmp_path):
 
 
 @runs
-def test_one_token_for_each_user(library, document, tmp_path):
+def test_one_token_for_each_user(library, document, start):
     """The third block: a table with users, and Flask-Login's `current_user`."""
     import flask_login
 
     names = {"blueprint": library.blueprint(), "__name__": "app"}
     run(library, names, blocks(document)[2])
-    app, db = start(library, names, tmp_path), names["db"]
+    app, db = start(names), names["db"]
     manager = flask_login.LoginManager(app)
     manager.user_loader(lambda user_id: db.session.get(names["User"], int(user_id)))
     with app.app_context():
@@ -126,13 +136,14 @@ def test_one_token_for_each_user(library, document, tmp_path):
 
 @runs
 @pytest.mark.filterwarnings("ignore:Flask-Caching. CACHE_TYPE is set to null")
-def test_cache(library, document, tmp_path):
+@pytest.mark.filterwarnings("ignore:Using the initialization functions")
+def test_cache(library, document, start):
     """The fourth block: Flask-Caching's cache in front of the table."""
     model, assigned, _, cached, _ = blocks(document)
     names = {"blueprint": library.blueprint(), "__name__": "app"}
     imported = assigned.splitlines()[0]  # the block leaves that to the second one
     run(library, names, model, imported, cached)
-    app = start(library, names, tmp_path)
+    app = start(names)
     app.config["CACHE_TYPE"] = "SimpleCache"
     names["cache"].init_app(app)
     visitor = library.login(app)

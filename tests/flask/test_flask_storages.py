@@ -24,12 +24,6 @@ from quart_dance.flask.consumer.storage.file import FileStorage
 from quart_dance.flask.consumer.storage.session import SessionStorage
 
 
-@pytest.fixture
-def shop(library, tmp_path):
-    """Give an application with a table of tokens."""
-    return Shop(library, tmp_path)
-
-
 @each_library
 def test_session(library):
     """The default keeps the token in the visitor's session, and loses it with that."""

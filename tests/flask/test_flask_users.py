@@ -11,12 +11,6 @@ from libraries import OURS, each_library
 from shop import Shop, made_up
 
 
-@pytest.fixture
-def shop(library, tmp_path):
-    """Give an application with two users."""
-    return Shop(library, tmp_path)
-
-
 def ways(shop: Shop) -> dict[str, dict[str, Any]]:
     """Return how a storage may be told whose request it is."""
 

@@ -1,24 +1,18 @@
-"""Processes that work for a test, and a provider on a port for them."""
+"""Processes that work for a test."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import queue
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
-
-from quart_dance.demo.serve import HOST, listen, port_of
-from quart_dance.testing import DevProvider
+from quart_dance.demo.serve import HOST
 
 #: Seconds after which a process is taken to hang.
 PATIENCE = 60
@@ -112,31 +106,3 @@ class Crew:
         """End all of them."""
         for process in self._processes:
             process.close()
-
-
-@contextmanager
-def served(**options: Any) -> Iterator[DevProvider]:
-    """Serve a provider on a port, from a thread of its own."""
-    sock = listen(0)
-    provider = DevProvider(url=f"http://{HOST}:{port_of(sock)}", **options)
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-    config = Config()
-    config.bind = [f"fd://{sock.detach()}"]
-    config.loglevel = "WARNING"
-
-    def run() -> None:
-        asyncio.set_event_loop(loop)
-        app: Any = provider
-        serving = serve(app, config, mode="asgi", shutdown_trigger=stop.wait)
-        loop.run_until_complete(serving)
-        loop.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield provider
-    finally:
-        provider.release()
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(PATIENCE)

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from crew import Crew, served
+from crew import Crew
 from opening import opened, place_of
+from serving import served
 
 from quart_dance.testing import DevProvider, faults
 
@@ -17,6 +18,7 @@ OWNER = SimpleNamespace(name="dev")
 PLACES = ["postgresql", "mariadb", "sqlite", "file"]
 CACHED = [f"{name} redis cache" for name in PLACES if name != "file"]
 LEASED = ["postgresql redis lease"]
+FRAMEWORKS = ["quart", "flask", "flask sync"]
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +78,17 @@ def job(
     *,
     skew: float = 0,
     die: str = "",
+    framework: str = "quart",
 ) -> dict[str, Any]:
     """Return a job; see `worker.Job`."""
-    options = provider.options()
-    return dict(options=options, place=place, users=users, skew=skew, die=die)
+    return {
+        "options": provider.options(),
+        "place": place,
+        "users": users,
+        "skew": skew,
+        "die": die,
+        "framework": framework,
+    }
 
 
 @pytest.mark.parametrize("place", [*PLACES, *CACHED, *LEASED], indirect=True)
@@ -105,6 +114,21 @@ def test_one_refresh(crew, provider, place, processes, skew):
         store(place, {1: {**token, "expires_at": 1}})
 
 
+@pytest.mark.parametrize("place", ["postgresql", "mariadb", "sqlite"], indirect=True)
+def test_one_refresh_of_flask_and_quart(crew, provider, place):
+    """F5: processes of both frameworks share a table: one refresh, and the next one."""
+    give_expired(provider, place, 1)
+    for round_ in (1, 2):
+        provider.fault("token", faults.Slow(0.1))
+        jobs = [job(provider, place, [1] * 20, framework=each) for each in FRAMEWORKS]
+        assert crew.run(*jobs) == [["alice"] * 20] * len(FRAMEWORKS)
+        assert provider.count("token") == round_
+        assert provider.reuse_detected == []
+        token = stored(place)
+        provider.expire_access_tokens()
+        store(place, {1: {**token, "expires_at": 1}})
+
+
 @pytest.mark.parametrize("place", PLACES, indirect=True)
 def test_many_accounts(crew, provider, place):
     """F5: 40 accounts refresh at once from 2 processes with 5 connections each.
@@ -125,8 +149,16 @@ DEATHS = [("before", False), ("during", False), ("answered", True), ("after", Tr
 
 
 @pytest.mark.parametrize(("when", "rotated"), DEATHS)
-@pytest.mark.parametrize("place", [*PLACES, *LEASED], indirect=True)
-def test_killed(crew, provider, place, when, rotated):
+@pytest.mark.parametrize(
+    ("place", "framework"),
+    [
+        *((place, "quart") for place in [*PLACES, *LEASED]),
+        ("postgresql", "flask"),
+        ("sqlite", "flask sync"),
+    ],
+    indirect=["place"],
+)
+def test_killed(crew, provider, place, framework, when, rotated):
     """F5, F7: SIGKILL of the process that refreshes: 5.6 says what the others get.
 
     They wait for the lease at most. If the provider had not rotated, one of them
@@ -137,7 +169,8 @@ def test_killed(crew, provider, place, when, rotated):
     die = when if when in ("before", "after") else ""
     if not die:
         provider.fault("token", faults.Hang(after=when == "answered"))
-    (first,) = crew.begin(job(provider, place, [1], die=die))
+    doomed = job(provider, place, [1], die=die, framework=framework)
+    (first,) = crew.begin(doomed)
     if not die:
         asyncio.run(provider.held())
         first.process.kill()

@@ -15,6 +15,7 @@ import time
 import warnings
 from typing import Any, TypedDict
 
+import flask_worker
 import httpx2
 from opening import opened
 from quart import Quart
@@ -34,6 +35,8 @@ class Job(TypedDict):
         skew: Seconds by which this process's clock is ahead.
         die: When the process kills itself, around a refresh: "before" it asks,
             "after" it has the answer, or never.
+        framework: "quart", "flask" with `SyncStorage`, or "flask sync" with a storage
+            over a sync driver.
     """
 
     options: dict[str, Any]
@@ -41,6 +44,7 @@ class Job(TypedDict):
     users: list[int]
     skew: float
     die: str
+    framework: str
 
 
 class Deadly(httpx2.AsyncHTTPTransport):
@@ -61,14 +65,22 @@ class Deadly(httpx2.AsyncHTTPTransport):
         return response
 
 
+def ready() -> None:
+    """Say that the work may begin, and wait until it does."""
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+
 async def work(job: Job) -> list[str]:
     """Let all tasks of a job call the API at once."""
+    transport = Deadly(job["die"]) if job["die"] else None
+    if job["framework"] != "quart":
+        return await flask_worker.work(job, transport, ready)
     app = Quart(__name__)
     blueprint = OAuth2ConsumerBlueprint("dev", __name__, **job["options"])
     app.register_blueprint(blueprint)
     runtime(app).clock = lambda: time.time() + job["skew"]
-    if job["die"]:
-        runtime(app).transport = Deadly(job["die"])
+    runtime(app).transport = transport
 
     async def call(user_id: int) -> str:
         try:
@@ -81,8 +93,7 @@ async def work(job: Job) -> list[str]:
 
     async with opened(**job["place"]) as storage:
         blueprint.storage = storage
-        print("ready", flush=True)
-        await asyncio.to_thread(sys.stdin.readline)
+        await asyncio.to_thread(ready)
         said = await asyncio.gather(*(call(user_id) for user_id in job["users"]))
         await blueprint.aclose(app)
     return said

@@ -31,6 +31,16 @@ T = TypeVar("T")
 DATABASES = ["sqlite", "postgresql", "mariadb"]
 START, DAY = datetime(2024, 1, 1), timedelta(days=1)
 
+#: What says that somebody waits for a lock in this database.
+WAITING = {
+    "postgresql": "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    "mysql": "SELECT count(*) FROM information_schema.processlist AS p "
+    "LEFT JOIN information_schema.innodb_trx AS t ON t.trx_mysql_thread_id = p.id "
+    "WHERE p.db = database() "
+    "AND (p.state LIKE 'Waiting for table%' OR t.trx_state = 'LOCK WAIT')",
+}
+
 metadata = MetaData()
 USER = Table("user", metadata, Column("id", Integer, primary_key=True))
 
@@ -89,16 +99,23 @@ def url_of(kind: str, request: pytest.FixtureRequest, folder: Any) -> str:
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[AsyncEngine]:
-    """Open a database with the old tables, and users 1 to 9."""
+async def connected(url: str) -> AsyncIterator[AsyncEngine]:
+    """Open a database."""
     engine = create_async_engine(url)
     try:
-        async with engine.begin() as connection:
-            await connection.run_sync(metadata.create_all)
-            await connection.execute(insert(USER), [{"id": n} for n in range(1, 10)])
         yield engine
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[AsyncEngine]:
+    """Open an empty database, with the old tables, and users 1 to 9."""
+    async with connected(url) as engine:
+        users = [{"id": number} for number in range(1, 10)]
+        await run(engine, metadata.create_all)
+        await run(engine, lambda connection: connection.execute(insert(USER), users))
+        yield engine
 
 
 async def run(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:

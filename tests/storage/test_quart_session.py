@@ -142,6 +142,27 @@ async def test_requests_at_once(here, dev_provider):
     assert dev_provider.reuse_detected == []
 
 
+async def test_two_processes_at_once(here, there, dev_provider):
+    """F5: Processes do not wait for each other: each refreshes, and all succeed.
+
+    All of that if the provider takes a refresh token more than once.
+    """
+    dev_provider.policy.rotate_refresh_tokens = False
+    visitor = Visitor(here[0])
+    await visitor.login(dev_provider)
+    other = elsewhere(visitor, there[0])
+    for app, _ in (here, there):
+        runtime(app).clock = lambda: time.time() + 3600
+    dev_provider.expire_access_tokens()
+    dev_provider.fault("token", faults.Hang(), times=2)
+    asked = asyncio.gather(who(visitor), who(other))
+    await dev_provider.held(2)
+    dev_provider.release()
+    assert await asked == ["alice", "alice"]
+    assert dev_provider.count("token") == 3
+    assert await who(visitor) == await who(other) == "alice"
+
+
 async def test_a_session_that_somebody_else_began(here, dev_provider):
     """C21: With a new id at login, who planted the old one gets nothing."""
     app, blueprint = here

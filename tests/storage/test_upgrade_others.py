@@ -11,7 +11,7 @@ import pymysql
 import pytest
 import pytest_asyncio
 from databases import GITHUB, OAuth, token
-from old_tables import DATABASES, OLD, START, add, opened, run, tokens, url_of
+from old_tables import DATABASES, OLD, START, WAITING, add, opened, run, tokens, url_of
 from sqlalchemy import event, insert, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -23,15 +23,6 @@ from quart_dance.errors import UpgradeError
 
 ROW = {"provider": "github", "user_id": 1, "token": {"access_token": "late"}}
 LATE = insert(OLD).values(**ROW, created_at=START)
-#: What says that somebody waits for a lock in this database.
-WAITING = {
-    "postgresql": "SELECT count(*) FROM pg_stat_activity "
-    "WHERE datname = current_database() AND wait_event_type = 'Lock'",
-    "mysql": "SELECT count(*) FROM information_schema.processlist AS p "
-    "LEFT JOIN information_schema.innodb_trx AS t ON t.trx_mysql_thread_id = p.id "
-    "WHERE p.db = database() "
-    "AND (p.state LIKE 'Waiting for table%' OR t.trx_state = 'LOCK WAIT')",
-}
 
 
 @pytest_asyncio.fixture(params=DATABASES)

@@ -47,7 +47,7 @@ class Upgrade:
 
 
 def plan(
-    connection: Connection | None,
+    connection: Connection,
     table: str | type[Any],
     *,
     schema: str | None = None,
@@ -66,7 +66,7 @@ def plan(
     Raises:
         UpgradeError: `upgrade` would raise it, too.
     """
-    with _explained():
+    with explained():
         steps = _Steps(connection, table, schema, user_column, shared)
         surplus = steps.surplus()
         removal = [steps.duplicates.removal()] if surplus else []
@@ -75,7 +75,7 @@ def plan(
 
 
 def upgrade(
-    connection: Connection | None,
+    connection: Connection,
     table: str | type[Any],
     *,
     schema: str | None = None,
@@ -106,7 +106,7 @@ def upgrade(
         UpgradeError: There is no such table, or it cannot be upgraded as it is; the
             message says what to do. Nothing is lost.
     """
-    with _explained():
+    with explained():
         steps = _Steps(connection, table, schema, user_column, shared)
         for _ in range(ATTEMPTS if steps.dialect in MYSQL else 1):
             if not steps.preparing() and not steps.finishing():
@@ -124,11 +124,11 @@ def upgrade(
 class _Steps:
     """What there is to do, and what has been done."""
 
-    def __init__(self, connection: Connection | None, *where: Any) -> None:
-        if connection is None:
+    def __init__(self, connection: Any, *where: Any) -> None:
+        if not isinstance(connection, Connection):  # such as Alembic's when offline
             raise UpgradeError(
-                "this needs a connection to the database: which rows are duplicates "
-                "cannot be told offline"
+                "this needs a connection to a database, and got a "
+                f"{type(connection).__name__}: what to do depends on what is there"
             )
         self.connection, self.dialect = connection, connection.dialect.name
         if self.dialect not in DIALECTS:
@@ -243,7 +243,7 @@ def _lock(connection: Connection, table: Table) -> None:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Raise what a database says as an `UpgradeError`, without any values."""
     try:
         yield

@@ -97,6 +97,8 @@ class OAuth2Session(SessionFlow):
         self,
         method: str,
         url: str,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
         *,
         withhold_token: bool = False,
         follow_redirects: bool | None = None,
@@ -107,12 +109,14 @@ class OAuth2Session(SessionFlow):
         Args:
             method: The HTTP method.
             url: Absolute, or relative to `base_url`.
+            data: A form as a dict, or the body itself.
+            headers: Headers beside our own.
             withhold_token: Send no token; then any URL will do.
             follow_redirects: The default is yes for GET and HEAD; ``allow_redirects``
                 is understood too. The token stays behind when a redirect leads to
                 another origin.
-            **content: ``params``, ``headers``, ``json``, ``data``, ``content``,
-                ``files``, ``timeout``, as `httpx2.Client.request` takes them.
+            **content: ``params``, ``json``, ``content``, ``files``, ``timeout``, as
+                `httpx2.Client.request` takes them.
 
         Returns:
             The `httpx2.Response`, whatever its status; it has an ``ok`` as well.
@@ -127,6 +131,8 @@ class OAuth2Session(SessionFlow):
         with self.stream(
             method,
             url,
+            data=data,
+            headers=headers,
             withhold_token=withhold_token,
             follow_redirects=follow_redirects,
             **content,
@@ -150,8 +156,8 @@ class OAuth2Session(SessionFlow):
             The `httpx2.Response`, its body unread: ``response.iter_bytes()``.
         """
         allow_redirects = content.pop("allow_redirects", None)
-        if isinstance(content.get("data"), str | bytes):  # as requests takes a body
-            content["content"] = content.pop("data")
+        if not isinstance(content.get("data"), Mapping | None):
+            content["content"] = content.pop("data")  # as requests takes a body
         streaming = self._stream(
             method,
             url,

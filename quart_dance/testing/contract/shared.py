@@ -14,9 +14,6 @@ from ..processes import ProcessStorage, opened
 from .core import ONE, TOKENS, TWO, token_of
 from .durable import DurableContract, Reopen
 
-#: Seconds after which a promise that has not been kept is taken for broken.
-PATIENCE = 30
-
 
 class SharedContract(DurableContract):
     """The promises of a storage that several processes share.
@@ -47,11 +44,13 @@ class SharedContract(DurableContract):
         processes: How many processes there are.
         lease: Seconds for which a process that was killed may keep the refresh lock.
             One test waits for them: open the storage with a short lease if it can.
+        patience: Seconds after which a promise that is not kept is taken for broken.
     """
 
     opens: ClassVar[str]
     processes: ClassVar[int] = 2
     lease: ClassVar[float] = 0
+    patience: ClassVar[float] = 30
 
     @pytest.fixture
     def storages(self, place: Mapping[str, Any]) -> Iterator[list[ProcessStorage]]:
@@ -128,7 +127,7 @@ class SharedContract(DurableContract):
                 inside.remove(number)
                 entered += 1
 
-        async with asyncio.timeout(2 * PATIENCE), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(2 * self.patience), asyncio.TaskGroup() as group:
             for number in range(20 * len(storages)):
                 storage = storages[number % len(storages)]
                 group.create_task(refresh(number, storage))
@@ -148,7 +147,7 @@ class SharedContract(DurableContract):
             async with storage.refresh_lock(ONE, **self.who):
                 assert await storage.reread(ONE, **self.who) == token_of("old")
 
-        async with asyncio.timeout(self.lease + PATIENCE):
+        async with asyncio.timeout(self.lease + self.patience):
             async with asyncio.TaskGroup() as group:
                 with pytest.raises(ConnectionError):
                     async with victim.refresh_lock(ONE, **self.who):
@@ -177,7 +176,7 @@ class SharedContract(DurableContract):
         ends = await asyncio.gather(*sets, return_exceptions=True)
         assert all(end is None or isinstance(end, ConnectionError) for end in ends)
         new = token_of("new")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self.patience):
             assert await others[0].reread(ONE, **self.who) in tokens
             for storage in others:
                 await storage.set(ONE, new, **self.who)
