@@ -32,7 +32,7 @@ class Core:
     """The same work in SQLAlchemy Core, written by hand for this one table.
 
     Each statement is built once. On PostgreSQL AUTOCOMMIT saves round trips; on the
-    others it costs some.
+    others it costs some. What meets a deadlock is tried again.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -60,12 +60,19 @@ class Core:
             "created_at": datetime.now(UTC).replace(tzinfo=None),
             "token": token,
         }
-        async with self.engine.begin() as connection:
-            await connection.execute(self._upsert, values)
+        await self._change(self._upsert, values)
 
     async def delete(self, user: str) -> None:
-        async with self.engine.begin() as connection:
-            await connection.execute(self._delete, _key(user))
+        await self._change(self._delete, _key(user))
+
+    async def _change(self, statement: Any, values: dict[str, Any]) -> None:
+        while True:
+            try:
+                async with self.engine.begin() as connection:
+                    await connection.execute(statement, values)
+                return
+            except OperationalError as error:
+                _pass_deadlock(error)
 
 
 def core(engine: AsyncEngine) -> Contestant:
@@ -97,10 +104,7 @@ def flask_dance(url: str, pool: int) -> Iterator[Contestant]:
             try:
                 return method(blueprint, *token, user_id=user)
             except OperationalError as error:
-                # Where its DELETE finds nothing, MariaDB locks what lies between the
-                # rows, and the INSERTs of two logins are a deadlock.
-                if error.orig is None or error.orig.args[0] != DEADLOCK:
-                    raise
+                _pass_deadlock(error)
             finally:
                 session.remove()
 
@@ -115,6 +119,16 @@ def flask_dance(url: str, pool: int) -> Iterator[Contestant]:
         )
     finally:
         engine.dispose()
+
+
+def _pass_deadlock(error: OperationalError) -> None:
+    """Raise anything but a deadlock, after which one tries again.
+
+    MariaDB locks what lies between the rows of an index, too, so that first logins of
+    two users at the same time may be one.
+    """
+    if error.orig is None or error.orig.args[0] != DEADLOCK:
+        raise error
 
 
 def _sync_engine(url: str, pool: int) -> Engine:
