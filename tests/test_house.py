@@ -47,6 +47,7 @@ flask.bridge
 flask.storages
 flask.async_storages
 flask.consumer.storage
+flask.consumer.hooks
 flask.consumer.requests
 flask.consumer.oauth2
 flask.consumer

@@ -144,6 +144,18 @@ def test_begun_under_flask_dance_without(library, missing):
     assert library.provider.count("token") == 0
 
 
+def test_state_of_another_login(library):
+    """C2 C3: another one's callback is none of the login that is under way."""
+    kept, callback = begun_by_flask_dance(library)
+    _, foreign = begun_by_flask_dance(library)
+    app, _ = library.make()
+    visitor = elsewhere(app, **kept)
+    for url in (foreign, f"{callback}x", callback.replace("state=", "state=%E2%9C%93")):
+        assert visitor.open(url).status == 400
+    assert library.provider.count("token") == 0
+    assert visitor.open(callback).location == "/"
+
+
 def test_own_state_needs_its_cookie(library):
     """DESIGN 6: the state that we write down is no login without our own cookie."""
     app, _ = library.make(use_pkce=False)
@@ -258,3 +270,21 @@ def test_error_signal(library, answer):
         assert (page.status, page.location) == (302, "/there")
     with app.test_request_context("/"):
         assert blueprint.token["access_token"] == OLD["access_token"]
+
+
+@each_library
+def test_error_without_a_state(library):
+    """C15: an error that names no login of ours is told all the same, and no more."""
+    app, blueprint = library.make()
+    heard = []
+    told = {
+        "error": "unauthorized_client",
+        "error_description": "Who are you?",
+        "error_uri": "https://help.test/",
+    }
+    with library.consumer.oauth_error.connected_to(
+        lambda sender, **words: heard.append(words), blueprint
+    ):
+        page = FlaskVisitor(app).open(f"{CALLBACK}?{urlencode(told)}")
+    assert heard == [told] and (page.status, page.location) == (302, "/")
+    assert library.provider.count("token") == 0

@@ -14,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from quart_dance.consumer.storage import NOBODY
 from quart_dance.consumer.storage.sqla import OAuthConsumerMixin, SQLAlchemyStorage
+from quart_dance.errors import StorageError
 
 #: By the usual collation they are all the same.
 IDS = ["ada", "Ada", "àda"]
@@ -29,6 +30,12 @@ class OAuth(OAuthConsumerMixin, Base):
     user_id: Mapped[str | None] = mapped_column(
         mysql.VARCHAR(50, collation="utf8mb4_bin")
     )
+
+
+class LooseOAuth(OAuthConsumerMixin, Base):
+    """There are our indexes, and the ids are compared as the database likes."""
+
+    user_id: Mapped[str | None] = mapped_column(String(50))
 
 
 class OldBase(DeclarativeBase):
@@ -87,3 +94,13 @@ async def test_no_id_ends_with_a_space(storage):
         with pytest.raises(ValueError, match="may end with a space"):
             await method(GITHUB, *given, user_id="ada ")
     assert await storage.get(GITHUB, user_id="ada") == token("ada's")
+
+
+@pytest.mark.parametrize("storage", [LooseOAuth], indirect=True)
+async def test_an_index_that_takes_one_for_another(storage):
+    """S7: where an index takes an account for another one's, it gets no token."""
+    await storage.set(GITHUB, token("ada's"), user_id="ada")
+    with pytest.raises(StorageError, match="Duplicate entry"):
+        await storage.set(GITHUB, token("Ada's"), user_id="Ada")
+    assert await storage.get(GITHUB, user_id="ada") == token("ada's")
+    assert await storage.get(GITHUB, user_id="Ada") is None

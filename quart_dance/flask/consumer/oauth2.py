@@ -14,21 +14,19 @@ from blinker import Signal
 from flask import Blueprint, Flask, Response, current_app
 
 from ...consumer.dance import OAuth2Dance
-from ...consumer.hooks import answer, own_handler, put
 from ...consumer.options import OAuth2Options, Option
 from ...consumer.room import Room, dress
 from ...consumer.runtime import runtime
 from ...consumer.storage import base
 from ...consumer.storage.base import saved
 from ...consumer.storage.caller import in_caller
-from ...consumer.storage.session import mark_end
 from ...consumer.visit import Cookie, Reply, Visit
-from ...errors import OAuthError
 from ...oauth import oauth2
 from ...oauth.attempt import Attempt, Seal, cookie_name
 from ...oauth.token import Token
 from ..async_storages import as_async
 from ..bridge import check_threads, run
+from .hooks import ensure_sync, install
 from .requests import OAuth2Session, SessionProxy, read, wait_for
 from .storage.session import SessionStorage
 
@@ -88,7 +86,7 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
         check_threads()
         self._check_name(app)
         super().register(app, options)
-        put(app, _mark_end, _handle)
+        install(app)
 
     def login(self, **view_args: Any) -> Response:
         """Send the visitor to the provider; the view of the route ``login``."""
@@ -105,7 +103,7 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
 
     async def notify(self, signal: Signal, **data: Any) -> list[Any]:
         def send() -> list[Any]:
-            wrap = cast(Any, current_app.ensure_sync)
+            wrap = cast(Any, ensure_sync)
             results = signal.send(self, _async_wrapper=wrap, **data)
             return [value for _, value in results]
 
@@ -235,6 +233,18 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
     def _denied(self, visit: Visit, reply: Reply) -> Reply:
         return Reply(location=visit.home)
 
+    def _told(
+        self, error: Exception, callback: oauth2.Callback | None
+    ) -> dict[str, str | None]:
+        if callback is None or callback.error is None:
+            return super()._told(error, callback)
+        # With Flask-Dance they hear of it whatever the state; the typed error knows.
+        return {
+            "error": callback.error,
+            "error_description": callback.error_description,
+            "error_uri": callback.error_uri,
+        }
+
     def _remember(self, visit: Visit, attempt: Attempt) -> tuple[Cookie, ...]:
         cookies = super()._remember(visit, attempt)
         with suppress(RuntimeError):  # there may be no session at all
@@ -280,13 +290,3 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
             account = await saved(self.async_storage.account(self))
             attempts = [replace(attempt, account=account) for attempt in attempts]
         return await super()._receive(visit, callback, attempts)
-
-
-def _mark_end(response: Response) -> Response:
-    mark_end(flask.request.environ)
-    return response
-
-
-def _handle(error: OAuthError) -> Any:
-    own = own_handler(flask)
-    return current_app.ensure_sync(own)(error) if own else answer(flask, error)
