@@ -196,6 +196,7 @@ SHUT = {"access_token": SECRET, "more": {"refresh_token": f"{SECRET}-r"}}
         ("zero\0", None, SHUT),
         ("odd.json", json.dumps(SHUT), {**SHUT, "more": object()}),
     ],
+    ids=["folder", "link", "half", "list", "zero", "odd"],
 )
 async def test_secrets(tmp_path, name, content, token):
     """L2: no frame of a `set`, `replace` or `get` that fails shows a token."""
