@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -30,7 +30,7 @@ from sqlalchemy.orm import Mapper
 
 from ...errors import UserRequiredError
 from .leases import Leases
-from .model import EXACT, MYSQL, indexes, lease_table, utcnow
+from .model import EXACT, MYSQL, indexes, lease_table, schema_of, utcnow
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Row:
         key: The primary key of its row.
     """
 
-    token: Any
-    text: Any
+    token: Any = field(repr=False)
+    text: Any = field(repr=False)
     key: Sequence[Any]
 
 
@@ -138,11 +138,12 @@ class Rows:
             connection.execute(delete(self.table).where(self._is_row(row)))
         new = self._new(token)
         if rows:
-            changed = update(self.table).where(self._is_row(rows[0]))
-            connection.execute(changed.values(new))
-        else:
-            values = {**self._filed_under(provider, user), **new}
-            connection.execute(insert(self.table).values(values))
+            changed = update(self.table).where(self._is_row(rows[0])).values(new)
+            if connection.execute(changed).rowcount == 1:
+                return
+        # There was none, or somebody has deleted it meanwhile.
+        values = {**self._filed_under(provider, user), **new}
+        connection.execute(insert(self.table).values(values))
 
     def swap(self, connection: Connection, row: Row, new: Any) -> bool:
         """Store `new` in a row that `find` returned, None deletes it.
@@ -226,8 +227,7 @@ class Rows:
 
     def place(self, connection: Connection) -> tuple[str, str | None]:
         """Return where the table is: its name, and its schema for this connection."""
-        schemas = connection.get_execution_options().get("schema_translate_map") or {}
-        return self.table.name, schemas.get(self.table.schema, self.table.schema)
+        return self.table.name, schema_of(connection, self.table)
 
     def _filed_under(self, provider: str, user: Any) -> dict[Column[Any], Any]:
         """Return the columns that make out an account, with their values."""
