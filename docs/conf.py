@@ -52,6 +52,6 @@ nitpick_ignore_regex = [
     (
         r"py:.*",
         r"(?:quart_dance\..*\.)?"
-        r"(AnySession|Consumer|Owner|Session|Who|Quart|Redis|P|R|T_co)",
+        r"(AnySession|AnyStorage|Consumer|Owner|Session|Who|Quart|Redis|P|R|T_co)",
     ),
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from blocks import ROOT
@@ -23,9 +25,9 @@ STATEMENTS = {
 }
 
 
-def run(*arguments: str) -> str:
-    """Run the benchmark, and return what it prints."""
-    command = [sys.executable, str(SCRIPT), *arguments]
+def run(*arguments: str, script: Path = SCRIPT) -> str:
+    """Run a benchmark, and return what it prints."""
+    command = [sys.executable, str(script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -83,3 +85,24 @@ def test_a_database_that_is_unknown():
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith("'oracle'")
+
+
+def test_flask():
+    """The views of both libraries answer, and each kind of storage is measured."""
+    printed = run("--quick", script=ROOT / "tests" / "benchmarks" / "flask.py")
+    rows = {
+        name.strip(): [float(cell) for cell in cells]
+        for line in printed.splitlines()
+        if line.startswith("| ") and line[-3].isdigit()
+        for name, *cells in [line.strip("| ").split(" | ")]
+    }
+    assert list(rows) == [
+        "quart_dance",
+        "Flask-Dance",
+        "MemoryStorage",
+        "FileStorage",
+        "SQLAlchemyStorage, SQLite",
+    ]
+    ours, theirs = rows["quart_dance"][0], rows["Flask-Dance"][0]
+    [ratio] = re.findall(r"^ratio (\d+\.\d\d) ", printed, re.MULTILINE)
+    assert float(ratio) == pytest.approx(ours / theirs, rel=0.02)

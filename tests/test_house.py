@@ -10,6 +10,7 @@ from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
+from mutations import MUTATIONS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "quart_dance"
@@ -47,6 +48,7 @@ flask.bridge
 flask.storages
 flask.async_storages
 flask.consumer.storage
+flask.consumer.hooks
 flask.consumer.requests
 flask.consumer.oauth2
 flask.consumer
@@ -160,4 +162,13 @@ def test_top_level():
 def test_modules_of_tests_have_names_of_their_own():
     """No two files below tests/ are the same module: the first one would be both."""
     names = Counter(path.stem for path in (ROOT / "tests").rglob("*.py"))
-    assert [name for name, count in names.items() if count > 1] == []
+    assert [name for name, count in names.items() if count > 1] in ([], ["conftest"])
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_mutations_apply(mutation):
+    """DESIGN 9: each check that `tests/mutations.py` takes out is there, with tests."""
+    text = (ROOT / PACKAGE / mutation.file).read_text()
+    assert text.count(mutation.old) == 1
+    for tests in mutation.tests.split():
+        assert list((ROOT / "tests").glob(f"{tests.partition('::')[0]}*"))

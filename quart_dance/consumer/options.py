@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, TypedDict, TypeVar, overload
+from typing import Any, ClassVar, Generic, Protocol, TypedDict, TypeVar, overload
 from urllib.parse import urljoin, urlsplit
 
 from blinker import Signal
@@ -68,6 +68,16 @@ class Option(Generic[T]):
         consumer._given[self._name] = value
 
 
+class AnyStorage(Protocol):
+    """A storage: one with coroutines, or under Flask also one with plain functions."""
+
+    def get(self, blueprint: Any) -> Any: ...
+
+    def set(self, blueprint: Any, token: Any) -> Any: ...
+
+    def delete(self, blueprint: Any) -> Any: ...
+
+
 class BlueprintOptions(TypedDict, total=False):
     """The options that every preset takes beside its own; None means not given.
 
@@ -96,7 +106,7 @@ class BlueprintOptions(TypedDict, total=False):
 
     login_url: str | None
     authorized_url: str | None
-    storage: BaseStorage | type[BaseStorage] | None
+    storage: AnyStorage | type[AnyStorage] | None
     rule_kwargs: Mapping[str, Any] | None
     redirect_url: str | None
     redirect_to: str | None
@@ -207,7 +217,7 @@ class Consumer(ABC):
         return [name for name in dir(cls) if isinstance(getattr(cls, name), Option)]
 
     def _configure(
-        self, given: Mapping[str, Any], storage: BaseStorage | type[BaseStorage] | None
+        self, given: Mapping[str, Any], storage: AnyStorage | type[AnyStorage] | None
     ) -> None:
         """Take over what the constructor was given, and check it."""
         self._given = dict(given)

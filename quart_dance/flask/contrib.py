@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, cast
+
+import flask
 
 from ..consumer import oauth2
+from ..consumer.hooks import find_preset
 from ..contrib.github import make_github_blueprint as _make_github_blueprint
 from ..contrib.google import make_google_blueprint as _make_google_blueprint
-from .consumer.oauth2 import OAuth2ConsumerBlueprint, preset_session
+from .consumer.oauth2 import OAuth2ConsumerBlueprint
+from .consumer.requests import OAuth2Session, SessionProxy
 
 __all__ = ["github", "google", "make_github_blueprint", "make_google_blueprint"]
 
@@ -35,10 +39,19 @@ def _under_flask(
     return make_blueprint
 
 
+def _session(module: str) -> OAuth2Session:
+    """Return a stand-in for the session at the one blueprint that a preset made."""
+
+    def find() -> Any:
+        return find_preset(flask, OAuth2ConsumerBlueprint, module)
+
+    return cast(OAuth2Session, SessionProxy(find))
+
+
 make_github_blueprint = _under_flask(_make_github_blueprint)
 make_google_blueprint = _under_flask(_make_google_blueprint)
 
 #: The session of the visitor at hand, at the application's one GitHub blueprint.
-github = preset_session(_make_github_blueprint.__module__)
+github = _session(_make_github_blueprint.__module__)
 #: The session of the visitor at hand, at the application's one Google blueprint.
-google = preset_session(_make_google_blueprint.__module__)
+google = _session(_make_google_blueprint.__module__)

@@ -79,8 +79,8 @@ class Waiter:
             self._loop.call_soon_threadsafe(self._begin, coroutine, context=context)
             while (work := self._next(end)) is not None:
                 call, served = work
-                outcome = _outcome(call)
-                self._loop.call_soon_threadsafe(_set, served, outcome)
+                # In no variable: a traceback may show this frame.
+                self._loop.call_soon_threadsafe(_set, served, _outcome(call))
         except BaseException:
             # Such as KeyboardInterrupt: the coroutine is of no use to anybody.
             self._loop.call_soon_threadsafe(self._abandon, served)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
@@ -13,9 +13,9 @@ import pytest
 from network import Network
 from quart import Quart
 from scheduler import Clock
+from secrecy import CLIENT, HOUSE, assert_discreet
 from support import Visitor, make_app, query
 
-import quart_dance
 from quart_dance.consumer import OAuth2ConsumerBlueprint, oauth_login_failed
 from quart_dance.consumer.runtime import runtime
 from quart_dance.consumer.storage import BaseStorage, MemoryStorage
@@ -30,37 +30,8 @@ from quart_dance.errors import (
 )
 from quart_dance.testing import DevProvider, faults
 
-HOUSE = Path(quart_dance.__file__).parent
-KEY, CLIENT = "the secret key of the tests", "dev-client-secret"
 S = "Sesame0penSesame0penSesame0pen"
 TOKEN = {"access_token": S, "refresh_token": f"{S}-r", "authed_user": {"token": S}}
-
-
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Return an error with all that it came from."""
-    if error is not None:
-        yield error
-        yield from chain(error.__cause__)
-        yield from chain(error.__context__)
-
-
-def assert_discreet(error: BaseException, *secrets: str) -> None:
-    """Neither its text, nor what it holds, nor our frames show a secret."""
-    for link in chain(error):
-        assert not isinstance(link, httpx2.HTTPError)
-        shown = [str(link), repr(link), *map(repr, vars(link).values())]
-        shown += getattr(link, "__notes__", [])
-        trace = link.__traceback__
-        while trace:
-            code = trace.tb_frame.f_code
-            path = Path(code.co_filename)
-            if path.is_relative_to(HOUSE) and "testing" not in path.parts:
-                for name, value in trace.tb_frame.f_locals.items():
-                    shown.append(f"{path.name} {code.co_name} {name}: {value!r}")
-            trace = trace.tb_next
-        for text in shown:
-            for secret in (*secrets, CLIENT, KEY):
-                assert secret not in text
 
 
 class Sql(BaseStorage):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 
 import flask
@@ -232,3 +233,21 @@ def test_token_outside_of_a_context(library):
     session = library.blueprint(storage=storage).session
     with pytest.raises(RuntimeError, match=r"session_for\(user_id=…, app=app\)"):
         session.get("user")
+
+
+def test_prefix(library):
+    """R3: below a prefix all URLs have it, and so has the cookie of the login."""
+    app, blueprint = library.make()
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_prefix=1)  # type: ignore[method-assign]
+    browser = app.test_client(use_cookies=False)
+    headers = {"X-Forwarded-Prefix": "/shop"}
+    begun = browser.get("/login/dev", base_url="https://app.test", headers=headers)
+    uri = query(begun.location)["redirect_uri"]
+    assert uri == "https://app.test/shop/login/dev/authorized"
+    assert "Path=/shop/login/dev" in begun.headers["Set-Cookie"]
+    callback = asyncio.run(library.provider.approve(begun.location))
+    cookie = begun.headers["Set-Cookie"].partition(";")[0]
+    headers["Cookie"] = cookie
+    path = callback.partition("/shop")[2]
+    done = browser.get(path, base_url="https://app.test", headers=headers)
+    assert (done.status_code, done.location) == (302, "/shop/")

@@ -144,6 +144,18 @@ def test_begun_under_flask_dance_without(library, missing):
     assert library.provider.count("token") == 0
 
 
+def test_state_of_another_login(library):
+    """C2 C3: another one's callback is none of the login that is under way."""
+    kept, callback = begun_by_flask_dance(library)
+    _, foreign = begun_by_flask_dance(library)
+    app, _ = library.make()
+    visitor = elsewhere(app, **kept)
+    for url in (foreign, f"{callback}x", callback.replace("state=", "state=%E2%9C%93")):
+        assert visitor.open(url).status == 400
+    assert library.provider.count("token") == 0
+    assert visitor.open(callback).location == "/"
+
+
 def test_own_state_needs_its_cookie(library):
     """DESIGN 6: the state that we write down is no login without our own cookie."""
     app, _ = library.make(use_pkce=False)

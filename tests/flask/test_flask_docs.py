@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -62,19 +63,31 @@ def test_block_flask_users(dev_provider, monkeypatch, tmp_path):
 
 def test_block_flask_testing(tmp_path):
     """The page's own tests pass against the page's own application."""
-    files = [f"# app.py\n{PAGE.blocks['quickstart'][0]}", *PAGE.blocks["testing"]]
+    app = f"# app.py\n{PAGE.blocks['quickstart'][0]}"
+    assert " 4 passed" in run_pytest(tmp_path, app, *PAGE.blocks["testing"])
+
+
+def test_block_flask_contract(tmp_path):
+    """A storage with plain functions passes the contract of storages."""
+    said = run_pytest(tmp_path, *PAGE.blocks["contract"])
+    assert " passed" in said and "failed" not in said
+
+
+def run_pytest(folder: Path, *files: str) -> str:
+    """Write files, each of which begins with its name, and run the tests in them."""
     for code in files:
         name = code.partition("\n")[0].removeprefix("# ")
-        (tmp_path / name).write_text(code, "utf-8")
+        (folder / name).write_text(code, "utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir=."],
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert " 4 passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def named(root: str, path: str, name: str) -> Any:

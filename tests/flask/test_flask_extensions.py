@@ -13,7 +13,8 @@ from rooms import FlaskVisitor
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from quart_dance.consumer import storage as async_storages
-from quart_dance.flask.consumer import oauth_authorized, storage
+from quart_dance.consumer.runtime import runtime
+from quart_dance.flask.consumer import oauth_authorized, oauth_refreshed, storage
 from quart_dance.flask.consumer.storage.sqla import (
     OAuthConsumerMixin,
     SQLAlchemyStorage,
@@ -85,6 +86,31 @@ def test_coroutine_as_receiver(library):
     with oauth_authorized.connected_to(receive, blueprint):
         visitor = library.login(app)
     assert heard == ["alice"] and visitor.open("/me").status == 401
+
+
+def test_coroutine_as_receiver_in_an_async_view(library):
+    """So it may where an async view runs an event loop; the request is at hand."""
+    app, blueprint = library.make(storage=SYNC)
+    heard = []
+
+    @app.get("/async")
+    async def view() -> Any:
+        return blueprint.session.get("user").json()["login"]
+
+    async def receive(sender: Any, token: Any) -> None:
+        await asyncio.sleep(0)
+        heard.append(flask.request.path)
+        flask.session["refreshed"] = True
+
+    visitor = library.login(app)
+    later = runtime(app).clock() + 3700
+    runtime(app).clock = lambda: later
+    library.provider.expire_access_tokens()
+    with oauth_refreshed.connected_to(receive, blueprint):
+        assert visitor.open("/async").text == "alice"
+    assert heard == ["/async"]
+    with visitor.client.session_transaction(base_url="https://app.test") as session:
+        assert session["refreshed"]
 
 
 @pytest.mark.parametrize("how", ["function", "coroutine function"])

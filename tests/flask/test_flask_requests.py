@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import flask
@@ -11,6 +12,7 @@ import pytest
 from libraries import Library
 
 from quart_dance.consumer.runtime import runtime
+from quart_dance.errors import TokenExpiredError
 from quart_dance.flask.consumer import oauth_refreshed
 
 
@@ -150,3 +152,25 @@ def test_receiver_of_a_refresh(library):
     assert threads == [threading.current_thread()]
     with visitor.client.session_transaction(base_url="https://app.test") as session:
         assert session["refreshed"] and session["dev_oauth_token"]
+
+
+def test_streamed_body(library):
+    """Where the session is not saved any more, no refresh token is spent."""
+    app, blueprint = library.make()
+
+    @app.get("/stream")
+    def stream() -> flask.Response:
+        def body() -> Iterator[str]:
+            with pytest.raises(TokenExpiredError):
+                blueprint.session.get("user")
+            yield "expired"
+
+        return flask.Response(flask.stream_with_context(body()))
+
+    visitor = library.login(app)
+    library.provider.expire_access_tokens()
+    now = runtime(app).clock
+    runtime(app).clock = lambda: now() + 3700
+    assert visitor.open("/stream").text == "expired"
+    assert library.provider.count("token") == 1
+    assert visitor.open("/me").text == "alice"

@@ -7,6 +7,7 @@ from typing import Any
 
 import flask
 import pytest
+from flask_login import current_user
 from libraries import OURS, THEIRS, Library, old_clock
 from rooms import FlaskVisitor
 from shop import Shop
@@ -75,3 +76,28 @@ def test_login_under_way(dev_provider):
     moved = move(visitor, new.make()[0])
     assert moved.open(callback).location == "/"
     assert moved.open("/me").text == "alice"
+
+
+@pytest.mark.parametrize("kind", ["session", "memory", "table"])
+def test_storages_of_flask_dance(dev_provider, init_db, tmp_path, kind):
+    """A storage of Flask-Dance's own, still in use, does in our blueprint as well."""
+    theirs = Library(THEIRS, dev_provider)
+    shop = Shop(Library(OURS, dev_provider), f"sqlite:///{tmp_path}/shop.db", init_db)
+    session = theirs.module("consumer.storage.session").SessionStorage
+    table = theirs.module("consumer.storage.sqla").SQLAlchemyStorage
+    shop.blueprint.storage = {
+        "session": session,
+        "memory": theirs.storages.MemoryStorage,
+        "table": table(shop.OAuth, shop.db.session, user=current_user),
+    }[kind]
+    visitor = shop.visitor(1)
+    shop.connect(visitor, "alice")
+    assert visitor.open("/me").text == "alice"
+    assert shop.visitor(2).open("/me").text == (
+        "alice" if kind == "memory" else "nobody"
+    )
+    dev_provider.expire_access_tokens()
+    now = runtime(shop.app).clock
+    runtime(shop.app).clock = lambda: now() + 3700
+    assert visitor.open("/me").text == "alice"
+    assert dev_provider.count("token") == 2

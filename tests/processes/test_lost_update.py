@@ -28,7 +28,8 @@ async def test_lost_update(place, late):
 
     The other one writes after the late one's reading, before its own statement.
     """
-    old, new = {"access_token": "old"}, {"access_token": "new"}
+    # A collation may take them for the same.
+    old, new = {"access_token": "token"}, {"access_token": "Token"}
     async with opened(**place) as one, opened(**place) as other:
         storage: Any = one
         winner: Any = other

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from world import ACCOUNTS, KINDS, text, world
+from world import ACCOUNTS, KINDS, World, text, world
 
-from quart_dance.consumer.storage import BaseStorage
+from quart_dance.consumer.storage import BaseStorage, MemoryStorage
+from quart_dance.errors import StorageError
 from quart_dance.testing import faults
 
 
@@ -105,3 +106,37 @@ async def test_fifty_accounts(kind, tmp_path):
         assert said == ["alice"] * 2
         assert here.provider.count("token") == 52
         assert here.provider.reuse_detected == []
+
+
+class LateStorage(MemoryStorage):
+    """A storage that takes its time to read again, by the clock of the event loop."""
+
+    seconds = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spent = 0.0
+
+    async def reread(self, blueprint: Any, **who: Any) -> Any:
+        self.spent += self.seconds
+        return await super().reread(blueprint, **who)
+
+
+async def test_a_lease_that_is_nearly_over(monkeypatch):
+    """F5: where reading has used up the lease the provider is not asked."""
+    storage = LateStorage()
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + storage.spent)
+    here = World(storage, None)
+    await here.login()
+    here.clock.now += 3600
+    session = here.blueprint.session_for(anonymous=True, app=here.app)
+    storage.seconds = 10.1
+    with pytest.raises(StorageError, match="took too long"):
+        await session.get("user")
+    assert here.provider.count("token") == 1
+    storage.seconds = 9
+    assert (await session.get("user")).json()["login"] == "alice"
+    assert here.provider.count("token") == 2
+    await here.rest()

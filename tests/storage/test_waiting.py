@@ -7,6 +7,7 @@ import gc
 from contextlib import suppress
 
 import pytest
+import pytest_asyncio
 from databases import DictCache, token
 
 from quart_dance.consumer.storage.cache import TokenCache
@@ -29,20 +30,27 @@ class Deaf:
         return "done"
 
 
-async def test_a_deadline():
-    """What takes too long is told to end; if it does not, it is left to itself."""
+@pytest_asyncio.fixture
+async def deaf():
+    """Give such work, that is over when the test is."""
     deaf = Deaf()
-    with pytest.raises(TimeoutError):
-        await within(0, deaf.work())
+    yield deaf
+    deaf.over.set()
+
+
+async def test_a_deadline(deaf):
+    """What takes too long is told to end; if it does not, it is left to itself."""
+    async with asyncio.timeout(10):
+        with pytest.raises(TimeoutError):
+            await within(0, deaf.work())
     await asyncio.sleep(0)
     assert deaf.cancelled == 1
     deaf.over.set()
     assert await within(10, deaf.work()) == "done"
 
 
-async def test_a_caller_that_is_cancelled():
+async def test_a_caller_that_is_cancelled(deaf):
     """Who is cancelled does not wait for what does not hear it."""
-    deaf = Deaf()
     caller = asyncio.create_task(within(60, deaf.work()))
     await asyncio.sleep(0)
     caller.cancel()
@@ -53,9 +61,8 @@ async def test_a_caller_that_is_cancelled():
     deaf.over.set()
 
 
-async def test_not_to_be_broken_off():
+async def test_not_to_be_broken_off(deaf):
     """What must not be broken off is done, unharmed, when its caller is cancelled."""
-    deaf = Deaf()
     caller = asyncio.create_task(finished(deaf.work()))
     await asyncio.sleep(0)
     caller.cancel()
@@ -86,9 +93,9 @@ async def test_an_error_that_nobody_waits_for():
     assert complaints == []
 
 
-async def test_a_cache():
+async def test_a_cache(deaf):
     """S12, S13: A cache holds up neither an answer nor a request that is over."""
-    deaf, cache = Deaf(), DictCache()
+    cache = DictCache()
     cache._operate = lambda operation: deaf.work()
     tokens = TokenCache(cache, 300)
 

@@ -34,7 +34,7 @@ from .caller import in_caller
 from .database import Work, address, run
 from .forks import leave
 from .leases import Lease, TableLease, lease_name
-from .model import OAuthConsumerMixin
+from .model import MYSQL, OAuthConsumerMixin
 from .rows import Row, Rows
 from .users import as_text, chosen, coerce, key_of
 from .waiting import finished
@@ -397,7 +397,11 @@ class SQLAlchemyStorage(BaseStorage):
         column = self._rows.user
         if column is None:
             raise TypeError(f"{self.model.__name__} has no user: no user can be named")
-        return coerce(user_id, column.type.python_type)
+        identity = coerce(user_id, column.type.python_type)
+        if isinstance(identity, str) and identity.endswith(" "):
+            if self._engine().dialect.name in MYSQL:  # to its indexes a space is none
+                raise ValueError("in this database no user id may end with a space")
+        return identity
 
     def _id_of(self, user: Any) -> Any:
         if hasattr(inspect_model(user, raiseerr=False), "identity"):

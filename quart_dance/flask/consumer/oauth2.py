@@ -14,21 +14,19 @@ from blinker import Signal
 from flask import Blueprint, Flask, Response, current_app
 
 from ...consumer.dance import OAuth2Dance
-from ...consumer.hooks import answer, find_preset, own_handler, put
 from ...consumer.options import OAuth2Options, Option
 from ...consumer.room import Room, dress
 from ...consumer.runtime import runtime
 from ...consumer.storage import base
 from ...consumer.storage.base import saved
 from ...consumer.storage.caller import in_caller
-from ...consumer.storage.session import mark_end
 from ...consumer.visit import Cookie, Reply, Visit
-from ...errors import OAuthError
 from ...oauth import oauth2
 from ...oauth.attempt import Attempt, Seal, cookie_name
 from ...oauth.token import Token
 from ..async_storages import as_async
 from ..bridge import check_threads, run
+from .hooks import ensure_sync, install
 from .requests import OAuth2Session, SessionProxy, read, wait_for
 from .storage.session import SessionStorage
 
@@ -88,7 +86,7 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
         check_threads()
         self._check_name(app)
         super().register(app, options)
-        put(app, _mark_end, _handle)
+        install(app)
 
     def login(self, **view_args: Any) -> Response:
         """Send the visitor to the provider; the view of the route ``login``."""
@@ -105,7 +103,7 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
 
     async def notify(self, signal: Signal, **data: Any) -> list[Any]:
         def send() -> list[Any]:
-            wrap = cast(Any, current_app.ensure_sync)
+            wrap = cast(Any, ensure_sync)
             results = signal.send(self, _async_wrapper=wrap, **data)
             return [value for _, value in results]
 
@@ -133,14 +131,14 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
         return super().current_session()
 
     @property
-    def config(self) -> Mapping[str, Any]:
+    def config(self) -> MutableMapping[str, Any]:
         """Whose visit it is, as ``config["user"]`` or ``config["user_id"]``.
 
         Flask-Dance has one for all; this is the visit's alone. `SQLAlchemyStorage`
         looks into it where it has no user of its own.
         """
         if not flask.has_app_context():
-            return MappingProxyType({})
+            return cast(MutableMapping[str, Any], MappingProxyType({}))
         return cast(dict[str, Any], self._of_visit("config", dict))
 
     def session_for(
@@ -175,7 +173,9 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
 
     @token.setter
     def token(self, value: Mapping[str, Any]) -> None:
-        self.set_token(value)
+        setting = self._set_token(value)
+        value = {}  # a traceback may show this frame
+        wait_for(self, setting)
 
     @token.deleter
     def token(self) -> None:
@@ -278,26 +278,3 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
             account = await saved(self.async_storage.account(self))
             attempts = [replace(attempt, account=account) for attempt in attempts]
         return await super()._receive(visit, callback, attempts)
-
-
-def _mark_end(response: Response) -> Response:
-    mark_end(flask.request.environ)
-    return response
-
-
-def _handle(error: OAuthError) -> Any:
-    own = own_handler(flask)
-    return current_app.ensure_sync(own)(error) if own else answer(flask, error)
-
-
-def preset_session(module: str) -> OAuth2Session:
-    """Return a stand-in for the session at the one blueprint that a preset made.
-
-    Args:
-        module: The preset's module, which is its blueprints' `import_name`.
-    """
-
-    def find() -> Any:
-        return find_preset(flask, OAuth2ConsumerBlueprint, module)
-
-    return cast(OAuth2Session, SessionProxy(find))

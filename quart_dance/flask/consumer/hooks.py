@@ -1,0 +1,50 @@
+"""Where Flask calls us, and where we call the application's own functions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+
+import flask
+from flask import Flask, Response, current_app
+
+from ...consumer.hooks import answer, own_handler, put
+from ...consumer.storage.session import mark_end
+from ...errors import OAuthError
+
+
+def install(app: Flask) -> None:
+    """Put the hooks in place, once for each application of Flask's."""
+    put(app, _mark_end, _handle)
+
+
+def _mark_end(response: Response) -> Response:
+    mark_end(flask.request.environ)
+    return response
+
+
+def _handle(error: OAuthError) -> Any:
+    own = own_handler(flask)
+    return ensure_sync(own)(error) if own else answer(flask, error)
+
+
+def ensure_sync(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of the application's as a sync one, as Flask does.
+
+    Flask's own cannot run coroutines where an event loop runs, as in an async view:
+    there another thread does, with the same request at hand.
+    """
+    sync = current_app.ensure_sync(function)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return sync
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(copy_context().run, sync, *args, **kwargs).result()
+
+    return sync if sync is function else call
