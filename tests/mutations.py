@@ -589,7 +589,7 @@ MUTATIONS = [
         "consumer/storage/cache.py",
         "return await within(DEADLINE, call)",
         "return await call",
-        "storage/test_waiting",
+        "storage/test_cache.py",
     ),
     Mutation(
         "an entry ends",

@@ -21,7 +21,6 @@ from ..errors import (
     AccountChanged,
     ConfigurationError,
     InvalidCallback,
-    LoginError,
     OAuthError,
     StateMismatch,
     StorageError,
@@ -162,7 +161,7 @@ class OAuth2Dance(Consumer):
         else:
             return self._forget(visit, callback, attempts, reply)
         wanted = next((a.next for a in attempts if a.next), None)
-        reply = await self._failed(error, visit.login_with(wanted))
+        reply = await self._failed(error, visit.login_with(wanted), callback)
         if callback.error and reply.response is None:
             reply = self._denied(visit, reply)
         return self._forget(visit, callback, attempts, reply)
@@ -171,12 +170,7 @@ class OAuth2Dance(Consumer):
         return oauth2.new_state()
 
     def _denied(self, visit: Visit, reply: Reply) -> Reply:
-        """Return what the visitor is told whom the provider sends back with an error.
-
-        Args:
-            visit: The callback.
-            reply: As after any other login that has failed.
-        """
+        """Return the reply where the provider sends a visitor back with an error."""
         return reply
 
     def _claim(self, visit: Visit, callback: oauth2.Callback) -> list[Attempt]:
@@ -278,17 +272,16 @@ class OAuth2Dance(Consumer):
             )
         return token
 
-    async def _failed(self, error: Exception, login_url: str) -> Reply:
+    async def _failed(
+        self, error: Exception, login_url: str, callback: oauth2.Callback | None = None
+    ) -> Reply:
         """Tell the receivers and the visitor that the login has failed."""
         status = error.status if isinstance(error, OAuthError) else 500
-        code, said, shown = _explain(error)
+        code, said, shown = pages.explain(error)
         _logger.warning("Login with %r failed: %s: %s", self.name, code, said or shown)
         if isinstance(error, OAuthError):
             self.about(error)
-        uri = error.error_uri if isinstance(error, AccessDenied) else None
-        results = await self.notify(
-            oauth_error, error=code, error_description=said, error_uri=uri
-        )
+        results = await self.notify(oauth_error, **self._told(error, callback))
         results += await self.notify(oauth_login_failed, exception=error)
         for result in results:
             if isinstance(result, AnyResponse):
@@ -296,22 +289,10 @@ class OAuth2Dance(Consumer):
         page = pages.login_failed(self.name, shown, login_url)
         return Reply(page=page, status=status)
 
-
-def _explain(error: Exception) -> tuple[str, str | None, str]:
-    """Return an error's code, its description, and what the visitor is told."""
-    if isinstance(error, AccessDenied):
-        shown = error.description
-        if error.error == "access_denied":
-            shown = "The permission was not given."
-        return error.error, error.error_description, shown
-    if isinstance(error, LoginError):
-        return error.error, error.description, error.description
-    if isinstance(error, TokenRequestError):
-        shown = "The provider does not answer as it should. Please try again."
-        return error.error, error.description, shown
-    shown = "Your login could not be kept. Please try again later."
-    if isinstance(error, StorageError):
-        return "storage_error", str(error), shown
-    if isinstance(error, UserRequiredError):
-        return "user_required", str(error), shown
-    return "login_failed", str(error), shown  # a receiver's
+    def _told(
+        self, error: Exception, callback: oauth2.Callback | None
+    ) -> dict[str, str | None]:
+        """Return what the receivers of `oauth_error` are told."""
+        code, said, _ = pages.explain(error)
+        uri = error.error_uri if isinstance(error, AccessDenied) else None
+        return {"error": code, "error_description": said, "error_uri": uri}

@@ -6,6 +6,14 @@ from collections.abc import Mapping
 
 from markupsafe import escape
 
+from ..errors import (
+    AccessDenied,
+    LoginError,
+    StorageError,
+    TokenRequestError,
+    UserRequiredError,
+)
+
 #: Of every page and redirect of a login (RFC 9700, section 4.2).
 HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
@@ -84,3 +92,23 @@ def provider_failed(provider: str, url: str) -> str:
         url,
         "Go on",
     )
+
+
+def explain(error: Exception) -> tuple[str, str | None, str]:
+    """Return an error's code, its description, and what the visitor is told."""
+    if isinstance(error, AccessDenied):
+        shown = error.description
+        if error.error == "access_denied":
+            shown = "The permission was not given."
+        return error.error, error.error_description, shown
+    if isinstance(error, LoginError):
+        return error.error, error.description, error.description
+    if isinstance(error, TokenRequestError):
+        shown = "The provider does not answer as it should. Please try again."
+        return error.error, error.description, shown
+    shown = "Your login could not be kept. Please try again later."
+    if isinstance(error, StorageError):
+        return "storage_error", str(error), shown
+    if isinstance(error, UserRequiredError):
+        return "user_required", str(error), shown
+    return "login_failed", str(error), shown  # a receiver's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import time
 from importlib import import_module
 from typing import Any
 
@@ -144,6 +145,18 @@ def test_storage_of_a_test(library, monkeypatch):
         assert FlaskVisitor(app).open("/").text.startswith("GitHub says <Response [401")
     assert blueprint.storage is usual
     assert FlaskVisitor(app).open("/").location == "/login/github"
+
+
+@each_library
+def test_token_that_a_test_puts_there(library):
+    """A test may log its client in by putting a token into the session."""
+    app, _ = github_app(library)
+    visitor = FlaskVisitor(app)
+    token = {**library.provider.issue_token(), "expires_in": "3600"}
+    token["expires_at"] = time.time() + 3600
+    with visitor.client.session_transaction(base_url="https://app.test") as session:
+        session["github_oauth_token"] = token
+    assert visitor.open("/").text == "alice"
 
 
 @each_library

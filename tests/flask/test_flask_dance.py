@@ -270,3 +270,21 @@ def test_error_signal(library, answer):
         assert (page.status, page.location) == (302, "/there")
     with app.test_request_context("/"):
         assert blueprint.token["access_token"] == OLD["access_token"]
+
+
+@each_library
+def test_error_without_a_state(library):
+    """C15: an error that names no login of ours is told all the same, and no more."""
+    app, blueprint = library.make()
+    heard = []
+    told = {
+        "error": "unauthorized_client",
+        "error_description": "Who are you?",
+        "error_uri": "https://help.test/",
+    }
+    with library.consumer.oauth_error.connected_to(
+        lambda sender, **words: heard.append(words), blueprint
+    ):
+        page = FlaskVisitor(app).open(f"{CALLBACK}?{urlencode(told)}")
+    assert heard == [told] and (page.status, page.location) == (302, "/")
+    assert library.provider.count("token") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import flask
 import pytest
+from flask_login import current_user
 from libraries import each_library
 from rooms import FlaskVisitor
 from shop import made_up
@@ -118,6 +119,18 @@ def test_nobody(shop):
         storage.set(shop.blueprint, made_up("nobody's"))
     kept = [(1, "ada's")] if shop.library.is_ours else []
     assert shop.rows() == [(None, "nobody's"), *kept]
+
+
+@each_library
+def test_reading_for_nobody(shop):
+    """There reading a token raises where a user is required; here there is none."""
+    shop.blueprint.storage = shop.storage(user=current_user)
+    with shop.app.test_request_context("/"):
+        if shop.library.is_ours:
+            assert shop.blueprint.token is None
+        else:
+            with pytest.raises(ValueError):
+                assert shop.blueprint.token
 
 
 @each_library

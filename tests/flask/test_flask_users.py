@@ -127,6 +127,42 @@ def test_no_user(shop):
 
 
 @each_library
+def test_config_without_a_request(shop):
+    """So it does in a command, whose application context has no request."""
+    shop.blueprint.storage = storage = shop.storage()
+    with shop.app.app_context():
+        for user_id in (1, 2):
+            storage.set(shop.blueprint, made_up(f"token-of-{user_id}"), user_id=user_id)
+        session = shop.blueprint.session
+        assert not shop.blueprint.token and not session.token
+    with shop.app.app_context():
+        shop.blueprint.config["user"] = shop.db.session.get(shop.User, 1)
+        assert shop.blueprint.token == made_up("token-of-1")
+        del shop.blueprint.config["user"]
+        shop.blueprint.config["user_id"] = 2
+        assert shop.blueprint.token == made_up("token-of-2")
+        del shop.blueprint.token
+        assert shop.blueprint.token is None
+    assert shop.rows() == [(1, "token-of-1")]
+
+
+@each_library
+def test_login_before_the_commit(shop):
+    """A receiver may log a new user in and commit only then."""
+    shop.blueprint.storage = shop.storage(user=current_user)
+
+    def receive(sender: Any, token: Any) -> None:
+        user = shop.User(name=sender.session.get("user").json()["name"])
+        login_user(user)
+        shop.db.session.add(user)
+        shop.db.session.commit()
+
+    with shop.library.consumer.oauth_authorized.connected_to(receive, shop.blueprint):
+        shop.connect(shop.visitor(), "alice")
+    assert shop.rows() == [(3, "alice")]
+
+
+@each_library
 def test_login_in_a_receiver(shop):
     """A receiver logs somebody in with what the API says; the token is theirs."""
     shop.blueprint.storage = shop.storage(user=current_user)

@@ -18,10 +18,12 @@ class Deaf:
     """Work that goes on when it is cancelled, until it is over."""
 
     def __init__(self):
+        self.begun = asyncio.Event()
         self.over = asyncio.Event()
         self.cancelled = 0
 
     async def work(self):
+        self.begun.set()
         while not self.over.is_set():
             try:
                 await self.over.wait()
@@ -52,7 +54,7 @@ async def test_a_deadline(deaf):
 async def test_a_caller_that_is_cancelled(deaf):
     """Who is cancelled does not wait for what does not hear it."""
     caller = asyncio.create_task(within(60, deaf.work()))
-    await asyncio.sleep(0)
+    await deaf.begun.wait()
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
@@ -64,7 +66,7 @@ async def test_a_caller_that_is_cancelled(deaf):
 async def test_not_to_be_broken_off(deaf):
     """What must not be broken off is done, unharmed, when its caller is cancelled."""
     caller = asyncio.create_task(finished(deaf.work()))
-    await asyncio.sleep(0)
+    await deaf.begun.wait()
     caller.cancel()
     await asyncio.sleep(0)
     assert not caller.done()
@@ -104,8 +106,9 @@ async def test_a_cache(deaf):
 
     async with asyncio.timeout(10):
         assert await tokens.read("key", load) == token("x")
+    deaf.begun.clear()
     reading = asyncio.create_task(tokens.read("key", load))
-    await asyncio.sleep(0)
+    await deaf.begun.wait()
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading

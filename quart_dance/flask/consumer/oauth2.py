@@ -233,6 +233,18 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
     def _denied(self, visit: Visit, reply: Reply) -> Reply:
         return Reply(location=visit.home)
 
+    def _told(
+        self, error: Exception, callback: oauth2.Callback | None
+    ) -> dict[str, str | None]:
+        if callback is None or callback.error is None:
+            return super()._told(error, callback)
+        # With Flask-Dance they hear of it whatever the state; the typed error knows.
+        return {
+            "error": callback.error,
+            "error_description": callback.error_description,
+            "error_uri": callback.error_uri,
+        }
+
     def _remember(self, visit: Visit, attempt: Attempt) -> tuple[Cookie, ...]:
         cookies = super()._remember(visit, attempt)
         with suppress(RuntimeError):  # there may be no session at all
