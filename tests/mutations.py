@@ -495,7 +495,7 @@ MUTATIONS = [
     Mutation(
         "whoever is cancelled waits for it",
         "consumer/storage/waiting.py",
-        "        await asyncio.wait([task])\n        raise",
+        "        await asyncio.wait([task], timeout=GRACE)\n        raise",
         "        raise",
         "storage/test_waiting",
     ),
@@ -572,16 +572,15 @@ MUTATIONS = [
     Mutation(
         "a clock may be set back",
         "consumer/storage/leases.py",
-        "            table.c.until > now + 100 * seconds,\n",
+        "            table.c.until > now + max(100 * seconds, _LONGEST),\n",
         "",
         "storage/test_table_lease",
     ),
     Mutation(
         "two may make the table of leases",
-        "consumer/storage/sqla.py",
-        "if not await self._run(Work.READ, leases.is_there):\n"
-        "                    raise",
-        "if True:\n                    raise",
+        "consumer/storage/leases.py",
+        "            if not self.is_there(connection):",
+        "            if True:",
         "storage/test_table_lease",
     ),
     Mutation(
