@@ -50,4 +50,4 @@ async def logout():
 
 
 if __name__ == "__main__":
-    app.run(port=int(os.environ["PORT"]))
+    app.run(port=int(os.environ["PORT"]), use_reloader=False)

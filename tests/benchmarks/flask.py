@@ -81,9 +81,9 @@ def compare(folder: Path, rounds: int, seconds: float) -> None:
 
 def serve(stack: ExitStack, folder: Path) -> dict[str, int]:
     """Serve the API, and the application with each library; return their ports."""
-    ended = -signal.SIGTERM
+    ends = [-signal.SIGTERM]
     api = str(ROOT / "tests" / "benchmarks" / "local_api.py")
-    target = stack.enter_context(running(api, folder=folder, end=ended)).url
+    target = stack.enter_context(running(api, folder=folder, ends=ends)).url
     ports = {}
     for library in LIBRARIES:
         home = folder / library

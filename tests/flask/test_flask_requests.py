@@ -37,6 +37,24 @@ def test_stream(library):
     assert lines == [f'{{"line": {number}}}' for number in range(5)]
 
 
+def test_methods(library):
+    """There is a method for each of HTTP's; HEAD and OPTIONS bring no body here."""
+
+    def use(session: Any) -> list[Any]:
+        names = "get options head post put patch delete".split()
+        answers = [getattr(session, name)("echo") for name in names]
+        return [[a.request.method, a.status_code] for a in answers]
+
+    assert call(library, use) == [
+        [
+            ["GET", 405],
+            ["OPTIONS", 200],
+            ["HEAD", 405],
+            *([method, 200] for method in "POST PUT PATCH DELETE".split()),
+        ]
+    ]
+
+
 def test_error_within_a_stream(library):
     """What goes wrong while an answer is read comes out, and the answer is closed."""
     kept = []
@@ -114,13 +132,14 @@ def test_named_account(shop):
             user = shop.db.session.get(shop.User, 2)
             session = shop.blueprint.session_for(user=user)
             found.append(str(session.authorized))
+            found.append(session.authorization_required(lambda: "welcome")())
             session = shop.blueprint.session_for(user_id=1)
             found.append(str(session.authorized))
 
     thread = threading.Thread(target=job)
     thread.start()
     thread.join(30)
-    assert found == ["bob", "True", "False"]
+    assert found == ["bob", "True", "welcome", "False"]
 
 
 def test_account_that_cannot_be_named(library):

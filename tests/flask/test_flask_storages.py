@@ -7,11 +7,13 @@ import os
 from typing import Any
 
 import pytest
+from aiocache import SimpleMemoryCache
 from flask_caching import Cache
 from libraries import each_library
 from rooms import FlaskVisitor
 from shop import Shop, made_up
 from sqlalchemy import create_engine, event
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from quart_dance.consumer import storage as async_storages
@@ -235,3 +237,11 @@ def test_cache_that_fails(shop, caplog):
     shop.connect(shop.visitor(), "alice")
     assert shop.visitor().open("/me").text == "alice"
     assert "cache" in caplog.text
+
+
+def test_wrong_arguments(shop):
+    """A cache with coroutines, and a session of none of the kinds, are refused."""
+    with pytest.raises(TypeError, match="SimpleMemoryCache has coroutines"):
+        shop.storage(cache=SimpleMemoryCache())
+    with pytest.raises(TypeError, match="Engine, not AsyncEngine"):
+        sqla.SQLAlchemyStorage(shop.OAuth, create_async_engine("sqlite+aiosqlite://"))
