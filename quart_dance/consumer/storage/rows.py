@@ -205,7 +205,7 @@ class Rows:
         there = {
             index["name"]: index["column_names"]
             for index in inspect(connection).get_indexes(*self.place(connection))
-            if index["unique"]
+            if index["unique"] and not _is_invalid(index)
         }
         wanted = indexes(self.table, self.provider, self.user, connection.dialect.name)
         return [name for name, columns in wanted.items() if there.get(name) != columns]
@@ -285,6 +285,11 @@ def _account(provider: str, user: Any) -> dict[str, Any]:
     """Return the values that `Rows._mine` asks for."""
     account = {"the_provider": provider, "the_user": user}
     return {name: value for name, value in account.items() if value is not None}
+
+
+def _is_invalid(index: Any) -> bool:
+    """Say whether PostgreSQL gave up on making an index, and has left it there."""
+    return bool(index.get("dialect_options", {}).get("postgresql_invalid"))
 
 
 def is_text(column: Column[Any]) -> bool:
