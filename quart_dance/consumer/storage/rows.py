@@ -23,6 +23,7 @@ from sqlalchemy import (
     inspect,
     not_,
     select,
+    sql,
     update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -30,7 +31,12 @@ from sqlalchemy.orm import Mapper
 
 from ...errors import UserRequiredError
 from .leases import Leases
-from .model import EXACT, MYSQL, indexes, lease_table, schema_of, utcnow
+from .model import EXACT, MYSQL, indexes, lease_table, name_of, schema_of, utcnow
+
+_INVALID = """
+    SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+    WHERE indrelid = to_regclass(:name) AND NOT indisvalid
+"""
 
 
 @dataclass(frozen=True)
@@ -202,13 +208,21 @@ class Rows:
 
     def missing_indexes(self, connection: Connection) -> list[str]:
         """Return the names of our unique indexes that the table does not have."""
+        given_up = self._given_up(connection)
         there = {
             index["name"]: index["column_names"]
             for index in inspect(connection).get_indexes(*self.place(connection))
-            if index["unique"] and not _is_invalid(index)
+            if index["unique"] and index["name"] not in given_up
         }
         wanted = indexes(self.table, self.provider, self.user, connection.dialect.name)
         return [name for name, columns in wanted.items() if there.get(name) != columns]
+
+    def _given_up(self, connection: Connection) -> Sequence[Any]:
+        """Return the indexes that PostgreSQL could not make, and has left there."""
+        if connection.dialect.name != "postgresql":
+            return ()
+        name = {"name": name_of(connection, self.table)}
+        return connection.scalars(sql.text(_INVALID), name).all()
 
     def inexact_columns(self, connection: Connection) -> list[Column[Any]]:
         """Return the columns that take an account's name for another one's.
@@ -285,11 +299,6 @@ def _account(provider: str, user: Any) -> dict[str, Any]:
     """Return the values that `Rows._mine` asks for."""
     account = {"the_provider": provider, "the_user": user}
     return {name: value for name, value in account.items() if value is not None}
-
-
-def _is_invalid(index: Any) -> bool:
-    """Say whether PostgreSQL gave up on making an index, and has left it there."""
-    return bool(index.get("dialect_options", {}).get("postgresql_invalid"))
 
 
 def is_text(column: Column[Any]) -> bool:
