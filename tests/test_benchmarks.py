@@ -71,7 +71,11 @@ def test_storages(database, request, tmp_path):
         assert target["ratio"] > 0 and target["limit"] in (1.0, 1.2, 1.25, 2.0)
         ratio, limit = target["ratio"], target["limit"]
         assert target["reached"] is (ratio < limit or ratio == limit != 1)
-    assert ("sizes" in report) is (database == "postgresql")
+    pools = [] if database == "sqlite" else [database]
+    assert list(report["pools"]) == pools
+    assert all(len(times) == 3 for times in report["pools"].values())
+    sizes = ["100", "1000"] if database == "postgresql" else []
+    assert list(report["sizes"]) == sizes
 
 
 def test_help():

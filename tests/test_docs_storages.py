@@ -8,12 +8,14 @@ from typing import Any
 
 import blocks
 import pytest
+from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from blocks import Page
 from quart import Quart
 from quart_auth import AuthUser, QuartAuth, login_user
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 from support import Visitor
 
 from quart_dance.consumer.storage import NOBODY
@@ -182,6 +184,42 @@ async def tokens_of_users(page: SimpleNamespace) -> None:
         login_user(AuthUser("2"))
         assert await page.storage.get(one) == {"access_token": "bob's"}
     await page.engine.dispose()
+
+
+async def test_block_storages_postgresql(read, in_folder, monkeypatch, postgresql_url):
+    """In PostgreSQL each user has a token of their own, too."""
+    monkeypatch.setenv("DATABASE_URL", postgresql_url)
+    page = read("storages", "postgresql")
+    assert page.engine.url == make_url(postgresql_url)
+    await tokens_of_users(page)
+
+
+async def test_block_storages_mariadb(read, in_folder, monkeypatch, mariadb_url):
+    """In MariaDB each user has a token of their own, too."""
+    monkeypatch.setenv("DATABASE_URL", mariadb_url)
+    page = read("storages", "mariadb")
+    assert page.engine.url == make_url(mariadb_url)
+    await tokens_of_users(page)
+
+
+async def test_block_storages_alembic_mariadb(read, mariadb_url):
+    """Alembic leaves to us what it would get wrong, in new tables and in old ones."""
+    include = read("storages", "alembic_mariadb").include_object
+    page = read("storages", "user_table")
+
+    def compare(connection):
+        options = {"include_object": include}
+        context = MigrationContext.configure(connection, opts=options)
+        return [str(change) for change in compare_metadata(context, page.Base.metadata)]
+
+    engine = create_async_engine(mariadb_url)
+    async with engine.begin() as connection:
+        wanted = await connection.run_sync(compare)
+        assert any("uq_flask_dance_oauth_provider_user" in change for change in wanted)
+        assert not any("nobody" in change.partition("Table(")[0] for change in wanted)
+        await connection.run_sync(page.Base.metadata.create_all)
+        assert await connection.run_sync(compare) == []
+    await engine.dispose()
 
 
 def test_block_storages_alembic():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from statistics import median
@@ -91,31 +91,39 @@ def target(name: str, limit: float, found: float) -> dict[str, Any]:
     return {"target": name, "limit": limit, "ratio": found, "reached": reached}
 
 
-def show(report: Mapping[str, Any], say: Callable[[str], None] = print) -> None:
+def show(report: Mapping[str, Any]) -> None:
     """Print a report."""
-    head = ("statements", "µs alone", "per s", f"µs, {CROWD} at once", "per s")
     for database in dict.fromkeys(row["database"] for row in report["results"]):
         rows = [row for row in report["results"] if row["database"] == database]
         for operation in OPERATIONS:
-            say(f"\n{database}: {operation}")
-            say(line("", head))
-            for storage in dict.fromkeys(row["storage"] for row in rows):
-                alone, crowd = (
-                    row
-                    for row in rows
-                    if (row["storage"], row["operation"]) == (storage, operation)
-                )
-                cells = [f"{alone['statements']:g}"]
-                for row in (alone, crowd):
-                    cells += [f"{row['microseconds']:,.0f}", f"{row['per_second']:,}"]
-                say(line(storage, cells))
-    say("\ntargets")
+            print(f"\n{database}: {operation}")
+            show_rows([row for row in rows if row["operation"] == operation])
+    for database, times in report["pools"].items():
+        print(f"\n{database}: get, {CROWD} at once, by the connections of the pool")
+        show_line("", times)
+        show_line("µs", [f"{each:,.0f}" for each in times.values()])
+    if times := report["sizes"]:
+        print("\npostgresql: get, alone, by the rows of the table")
+        show_line("", [f"{int(size):,}" for size in times])
+        show_line("µs", [f"{each:,.0f}" for each in times.values()])
+    print("\ntargets")
     for one in report["targets"]:
         sign = "<" if one["limit"] == 1 else "≤"
         said = "reached" if one["reached"] else "MISSED"
-        say(f"{said:8} {one['ratio']:.2f} ({sign} {one['limit']:g})  {one['target']}")
+        print(f"{said:8} {one['ratio']:.2f} ({sign} {one['limit']:g})  {one['target']}")
 
 
-def line(name: str, cells: Sequence[str]) -> str:
-    """Return a line of the table."""
-    return f"  {name:28}" + "".join(f"{cell:>15}" for cell in cells)
+def show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print what each storage needs for one operation on one database."""
+    show_line("", ["statements", "µs alone", "per s", f"µs, {CROWD} at once", "per s"])
+    for storage in dict.fromkeys(row["storage"] for row in rows):
+        alone, crowd = (row for row in rows if row["storage"] == storage)
+        cells = [f"{alone['statements']:g}"]
+        for row in (alone, crowd):
+            cells += [f"{row['microseconds']:,.0f}", f"{row['per_second']:,}"]
+        show_line(storage, cells)
+
+
+def show_line(name: str, cells: Iterable[str]) -> None:
+    """Print a line of a table."""
+    print(f"  {name:28}" + "".join(f"{cell:>15}" for cell in cells))

@@ -6,14 +6,12 @@ import argparse
 import asyncio
 import json
 import os
-import random
 import secrets
 import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 # Of the files beside this one, flask.py would be taken for Flask.
@@ -21,11 +19,9 @@ sys.path.remove(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import sites
-from benchmarks import ours, report, rivals, tables
+from benchmarks import ours, report, rivals, scaling, tables
 from benchmarks.measure import CROWD, Measurement, Timing
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-
-from quart_dance.consumer.storage.sqla import SQLAlchemyStorage
 
 #: How many rows there are where a get is tried on tables of different sizes.
 SIZES = {"quick": (100, 1_000), "full": (1_000, 1_000_000)}
@@ -54,7 +50,9 @@ def arguments() -> argparse.Namespace:
         "the benchmark may be dropped (default: all three that answer)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write it as JSON")
-    parser.add_argument("--quick", action="store_true", help="few calls, one round")
+    parser.add_argument(
+        "--quick", action="store_true", help="few calls, one round: to see that it runs"
+    )
     parser.add_argument("--rounds", type=int, help="default: 15")
     parser.add_argument(
         "--pool", type=int, default=10, help="connections of each pool (default: 10)"
@@ -72,23 +70,31 @@ def arguments() -> argparse.Namespace:
 
 async def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Measure all that was asked for, and return the report."""
-    measurement = Measurement(calls=CROWD if given.quick else 192, rounds=given.rounds)
-    found = {"machine": report.machine(), "results": [], "targets": []}
+    measurement = Measurement(
+        calls=CROWD if given.quick else 3 * CROWD, rounds=given.rounds
+    )
+    found: dict[str, Any] = {"machine": report.machine(), "results": []}
+    found |= {"pools": {}, "sizes": {}, "targets": []}
+    say("no database")
     with tempfile.TemporaryDirectory() as folder:
         async with ours.without_database(Path(folder)) as contestants:
             timings = await measurement.run(contestants)
     found["results"] += report.results("no database", timings)
     for database in given.database:
+        say(database)
         with tables.place_of(database) as url:
             async with opened(url, given.pool) as engine:
                 name = engine.dialect.name.replace("mysql", "mariadb")
                 timings = await in_database(engine, measurement, given)
                 found["results"] += report.results(name, timings)
                 found["targets"] += report.targets(name, timings)
+                if name != "sqlite":
+                    found["pools"][name] = await scaling.by_pool(engine, measurement)
                 if name == "postgresql":
                     sizes = SIZES["quick" if given.quick else "full"]
-                    found["sizes"] = await by_size(engine, measurement, sizes)
-                    found["targets"].append(found["sizes"]["target"])
+                    grown = await scaling.by_size(engine, measurement, sizes)
+                    found["sizes"] = grown["microseconds"]
+                    found["targets"].append(grown["target"])
     found["machine"]["load_at_the_end"] = os.getloadavg()
     return found
 
@@ -125,28 +131,9 @@ async def in_database(
             sites.RedisSite(given.redis_port).remove(prefix)
 
 
-async def by_size(
-    engine: AsyncEngine, measurement: Measurement, sizes: tuple[int, int]
-) -> dict[str, Any]:
-    """Measure a get on a small and on a large table, of users all over it."""
-    models = dict(zip((tables.Few, tables.Many), sizes, strict=True))
-    chosen = random.Random(1)
-    times: dict[int, list[float]] = {size: [] for size in sizes}
-    storages = {}
-    for model, size in models.items():
-        await tables.fill(engine, model, size)
-        storage = SQLAlchemyStorage(model, engine)
-        storages[model] = ours.of_users(model.__name__, storage, engine)
-    for _ in range(measurement.rounds + 1):
-        for model, size in models.items():
-            users = [chosen.randint(1, size) for _ in range(measurement.calls)]
-            times[size].append(await measurement.time(storages[model], "get", users))
-    few, many = (times[size][1:] for size in sizes)  # the first one warms up
-    name = f"postgresql: get, {sizes[1]:,} rows beside {sizes[0]:,}"
-    return {
-        "microseconds": {size: round(median(times[size][1:]), 1) for size in sizes},
-        "target": report.target(name, 1.2, report.ratio(many, few)),
-    }
+def say(what: str) -> None:
+    """Say what is measured now: it takes minutes."""
+    print(f"measuring: {what}", file=sys.stderr, flush=True)
 
 
 def main() -> None:

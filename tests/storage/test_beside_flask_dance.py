@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
+from blocks import Page
 from databases import GITHUB, token
 from databases import OAuth as OurModel
 from flask_dance.consumer.storage.sqla import OAuthConsumerMixin, SQLAlchemyStorage
@@ -178,6 +180,28 @@ def test_logins_at_once(pair, login, table, second):
     broken = raised(pair.theirs, "get", user_id=5)
     assert broken == ("MultipleResultsFound" if rows == 2 else None)
     assert pair.ours("get", user_id=5) in (token("first"), token("second"))
+
+
+def test_documentation():
+    """The page has this table."""
+    text = Page("docs/storages.md").text
+    for second, login in product(("theirs", "ours"), ("first", "again")):
+        cells = [f"{second}, {login}"]
+        for kind, table in product(("postgresql", "mysql"), ("old", "upgraded")):
+            error, rows = OUTCOMES.get((kind, table, login, second), (None, 1))
+            well = "two rows" if rows == 2 else "well"
+            cells.append(f"`{error}`" if error else well)
+        assert f"| {' | '.join(cells)} |" in text
+    assert not any(kind == "sqlite" for kind, *_ in OUTCOMES)
+
+
+def test_a_login_of_nobody(pair):
+    """Without a user Flask-Dance deletes everybody's tokens, indexes or not."""
+    upgraded(pair)
+    pair.ours("set", token("x"), user_id=7)
+    pair.theirs("set", token("nobody's"))
+    assert pair.ours("get", user_id=7) is None
+    assert pair.ours("get") == token("nobody's")
 
 
 def test_a_refresh_that_flask_dance_overtakes(pair):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from blocks import Page
 from click.testing import CliRunner
 from old_tables import DATABASES, OLD, add, connected, opened, run, tokens, url_of
 from ports import free_port
@@ -166,6 +167,13 @@ def test_without_sqlalchemy():
     )
     done = as_process("-c", code, "--help")
     assert done.returncode == 0 and "sqla " in done.stdout
+
+
+def test_documentation():
+    """The page shows the help, word for word."""
+    given = ["sqla", "upgrade", "--help"]
+    shown = CliRunner().invoke(main, given, prog_name="quart dance").output
+    assert " ".join(shown.split()) in " ".join(Page("docs/storages.md").text.split())
 
 
 def test_without_a_url():

@@ -124,7 +124,8 @@ def upgrade(
         else:
             raise UpgradeError(
                 "others have stored several tokens for one account meanwhile: run "
-                "this again, when there is less to do"
+                "this again, when there is less to do; or accounts differ in spaces "
+                "at the end only, which this database cannot tell apart"
             )
         return Upgrade(tuple(steps.removed), tuple(steps.done))
 
