@@ -537,7 +537,7 @@ MUTATIONS = [
     Mutation(
         "whoever is cancelled waits for it",
         "consumer/storage/waiting.py",
-        "        await asyncio.wait([task])\n        raise",
+        "        await asyncio.wait([task], timeout=GRACE)\n        raise",
         "        raise",
         "storage/test_waiting",
     ),
@@ -614,16 +614,43 @@ MUTATIONS = [
     Mutation(
         "a clock may be set back",
         "consumer/storage/leases.py",
-        "            table.c.until > now + 100 * seconds,\n",
+        "            table.c.until > now + max(100 * seconds, _LONGEST),\n",
         "",
         "storage/test_table_lease",
     ),
     Mutation(
+        "a first lease leaves no gap locked",
+        "consumer/storage/leases.py",
+        "        connection.commit()\n",
+        "",
+        "processes/test_tables",
+    ),
+    Mutation(
+        "a transaction says how isolated it is",
+        "consumer/storage/database.py",
+        "if kind is Work.TRANSACTION:",
+        "if False:",
+        "processes/test_tables",
+    ),
+    Mutation(
+        "a login whose row has gone is stored",
+        "consumer/storage/rows.py",
+        "if connection.execute(changed).rowcount == 1:",
+        "if connection.execute(changed).rowcount in (0, 1):",
+        "processes/test_tables",
+    ),
+    Mutation(
+        "a cache tells the tables of a database apart",
+        "consumer/storage/database.py",
+        "str(url.port or 5432), *where, table.name",
+        "str(url.port or 5432), table.name",
+        "processes/test_tables",
+    ),
+    Mutation(
         "two may make the table of leases",
-        "consumer/storage/sqla.py",
-        "if not await self._run(Work.READ, leases.is_there):\n"
-        "                    raise",
-        "if True:\n                    raise",
+        "consumer/storage/leases.py",
+        "            if not self.is_there(connection):",
+        "            if True:",
         "storage/test_table_lease",
     ),
     Mutation(
