@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from importlib.util import resolve_name
 from pathlib import Path
@@ -156,6 +157,12 @@ def test_top_level():
         "quart_dance",
         "tests",
     }
+
+
+def test_modules_of_tests_have_names_of_their_own():
+    """No two files below tests/ are the same module: the first one would be both."""
+    names = Counter(path.stem for path in (ROOT / "tests").rglob("*.py"))
+    assert [name for name, count in names.items() if count > 1] in ([], ["conftest"])
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)

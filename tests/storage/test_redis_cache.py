@@ -29,6 +29,8 @@ async def test_two_processes(own_redis, redis, tmp_path):
     ):
         visitor = await one.login()
         elsewhere = Visitor(other.app, visitor.host)
+        # The first question is where the table is, and has to be asked.
+        assert await text(elsewhere, "/authorized") == "true\n"
         for here, there in ((visitor, elsewhere), (elsewhere, visitor)):
             await put_into_use(redis, here)
             for seen in ((one, visitor), (other, elsewhere)):

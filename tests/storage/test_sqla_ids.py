@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from uuid import UUID
 
 import pytest
 import pytest_asyncio
 from databases import GITHUB, database, execute, token
-from sqlalchemy import Uuid
+from sqlalchemy import LargeBinary, Numeric, Uuid
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from quart_dance.consumer.storage.sqla import OAuthConsumerMixin, SQLAlchemyStorage
@@ -27,6 +28,14 @@ class OfString(OAuthConsumerMixin, Base):
 
 class OfUuid(OAuthConsumerMixin, Base):
     user_id: Mapped[UUID | None] = mapped_column(Uuid)
+
+
+class OfBytes(OAuthConsumerMixin, Base):
+    user_id: Mapped[bytes | None] = mapped_column(LargeBinary(16))
+
+
+class OfDecimals(OAuthConsumerMixin, Base):
+    user_id: Mapped[Decimal | None] = mapped_column(Numeric(20, 0))
 
 
 class OfNobody(OAuthConsumerMixin, Base):
@@ -60,6 +69,8 @@ async def engine(tmp_path):
         (OfUuid, ONE, ONE.hex, str(ONE)),
         (OfUuid, str(ONE), ONE.hex, ONE),
         (OfUuid, UUID(int=0), "0" * 32, str(UUID(int=0))),
+        (OfBytes, ONE.bytes, ONE.bytes, ONE.hex),
+        (OfBytes, ONE.hex, ONE.bytes, ONE.bytes),
     ],
 )
 async def test_ids(engine, model, user_id, stored, same):
@@ -70,6 +81,8 @@ async def test_ids(engine, model, user_id, stored, same):
     assert column == [(stored,)]
     assert await storage.get(GITHUB, user_id=same) == token("x")
     assert await storage.get(GITHUB) is None
+    account = await storage.account(GITHUB, user_id=user_id)
+    assert await storage.get(GITHUB, **storage.named(account)) == token("x")
     await storage.delete(GITHUB, user_id=same)
     assert await storage.get(GITHUB, user_id=user_id) is None
 
@@ -82,6 +95,7 @@ async def test_ids(engine, model, user_id, stored, same):
         *((OfInteger, u) for u in (True, False, 1.5, 42.0, ONE, [42])),
         *((OfString, u) for u in ("", True, 1.5, b"42", ["a"])),
         *((OfUuid, u) for u in ("", "ada", 42, True, 0, b"0" * 16)),
+        *((OfBytes, u) for u in ("", "ada", 42, True, ONE)),
     ],
 )
 async def test_what_is_no_id(engine, model, user_id):
@@ -99,6 +113,13 @@ async def test_what_is_no_id(engine, model, user_id):
             await call
         assert "ada" not in str(raised.value)
     assert await storage.get(GITHUB) == token("nobody's")
+
+
+async def test_a_column_of_no_known_kind(engine):
+    """Ids that an account's name does not come back to are refused before a login."""
+    storage = SQLAlchemyStorage(OfDecimals, engine)
+    with pytest.raises(TypeError, match="holds Decimal; known are int, str, UUID"):
+        await storage.set(GITHUB, token("x"), user_id=Decimal(5))
 
 
 @pytest.mark.parametrize("user_id", [1, 0, "ada"])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from accounts import Accounts
 from hypothesis import HealthCheck, settings
 from linear import Event, final_states
+from random_work import Accounts
 
 # Of what redis-py has given up aiocache still calls some.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated:DeprecationWarning")

@@ -118,6 +118,29 @@ def test_a_driver_that_is_not_async(file):
     assert len(left(f"sqlite+aiosqlite:///{file}")) == 2
 
 
+@pytest.mark.parametrize("options", [["--user-column", "owner"], ["--shared"]])
+def test_another_table(file, options):
+    """The table, and what in it tells users apart, may be said."""
+    url = f"sqlite+aiosqlite:///{file}"
+    columns = "id INTEGER PRIMARY KEY, provider VARCHAR(50), token JSON, owner INTEGER"
+    row = "INSERT INTO odd (provider, token, owner) VALUES ('github', '{}', %d)"
+    execute(url, f"CREATE TABLE odd ({columns})", row % 1, row % 2)
+    assert "one of these columns: owner" in refused(url, "--table", "odd")
+    code, told = invoke(url, "--table", "odd", *options)
+    assert code == 3
+    assert ("Older tokens to remove: 1" in told) == ("--shared" in options)
+
+
+def test_a_table_in_a_schema(postgresql_url):
+    """So may the schema."""
+    fill(postgresql_url)
+    move = f"ALTER TABLE {OLD.name} SET SCHEMA elsewhere"
+    execute(postgresql_url, "CREATE SCHEMA elsewhere", move)
+    assert "there is no table" in refused(postgresql_url)
+    assert invoke(postgresql_url, "--schema", "elsewhere", "--apply")[0] == 0
+    assert invoke(postgresql_url, "--schema", "elsewhere") == (0, NOTHING)
+
+
 def test_names_that_a_terminal_would_obey(file):
     """What is in the table is shown, and not done."""
     add = "INSERT INTO flask_dance_oauth (provider, created_at, token)"

@@ -20,7 +20,8 @@ from old_tables import (
 )
 from sqlalchemy import Column, ForeignKey, Integer, String, insert, text
 
-from quart_dance.consumer.storage.upgrade import Surplus, Upgrade, upgrade
+from quart_dance.consumer.storage.upgrade import Surplus, Upgrade, plan, upgrade
+from quart_dance.errors import UpgradeError
 
 
 @pytest_asyncio.fixture(params=DATABASES)
@@ -142,10 +143,24 @@ async def test_accounts_that_differ_in_case(engine):
     table = await made(engine, *flask_dance_columns(), *users)
     for provider, user in (("github", "ada"), ("GitHub", "ada"), ("github", "Ada")):
         await fill(engine, table, provider=provider, user_id=user)
+    assert (await run(engine, lambda connection: plan(connection, "odd"))).surplus == ()
     done = await run(engine, lambda connection: upgrade(connection, "odd"))
     assert done.surplus == ()
     assert await run(engine, lambda connection: upgrade(connection, "odd")) == Upgrade()
     await fill(engine, table, provider="GITHUB", user_id="ada")
+
+
+async def test_accounts_that_differ_in_a_space(mariadb_url):
+    """What MariaDB's indexes cannot tell apart stays, and it says so."""
+    async with opened(mariadb_url) as engine:
+        users = [Column("user_id", String(50))]
+        table = await made(engine, *flask_dance_columns(), *users)
+        for user in ("ada", "ada "):
+            await fill(engine, table, user_id=user)
+        with pytest.raises(UpgradeError, match="differ in spaces at the end only"):
+            await run(engine, lambda connection: upgrade(connection, "odd"))
+        count = text("SELECT count(*) FROM odd")
+        assert await run(engine, lambda connection: connection.scalar(count)) == 2
 
 
 async def test_an_empty_table(engine):

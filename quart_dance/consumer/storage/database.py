@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+import secrets
+import time
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Table, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.util import await_only
+
+from .model import name_of, schema_of
 
 T = TypeVar("T")
 
@@ -19,6 +26,20 @@ ATTEMPTS = 5
 _STATES = ("40001", "40P01")
 #: MariaDB's and MySQL's of a deadlock, and of a row that has changed meanwhile.
 _NUMBERS = (1213, 1020)
+#: Each database's own default: in a transaction we rely on it, whatever an engine or a
+#: database is set to.
+_ISOLATION = {
+    "postgresql": "READ COMMITTED",
+    "sqlite": "SERIALIZABLE",
+    "mysql": "REPEATABLE READ",
+    "mariadb": "REPEATABLE READ",
+}
+
+#: In PostgreSQL, the database and the schema that a table is in.
+_SCHEMA = """
+    SELECT current_database(), CAST(CAST(relnamespace AS regnamespace) AS text)
+    FROM pg_class WHERE oid = to_regclass(:name)
+"""
 
 
 class Work(Enum):
@@ -53,25 +74,62 @@ def run(engine: Engine, kind: Work, work: Callable[[Connection], T]) -> T:
             "tokens are kept in PostgreSQL, MariaDB, MySQL or SQLite, not in "
             f"{engine.dialect.name}"
         )
-    for _ in range(ATTEMPTS - 1):
+    for attempt in range(1, ATTEMPTS):
         try:
             return _run_once(engine, kind, work)
         except DBAPIError as error:
             met = kind is Work.TRANSACTION and isinstance(error, IntegrityError)
             if not met and not _is_passing(error):
                 raise
+        _pause(engine, attempt)
     return _run_once(engine, kind, work)
+
+
+def address(connection: Connection, table: Table) -> tuple[str, ...]:
+    """Return what tells a table from all others, alike in every program.
+
+    What a URL says is not enough: a schema may come from the settings of a user, and
+    each driver has words of its own.
+    """
+    url, schema = connection.engine.url, schema_of(connection, table)
+    host = str(url.host or url.query.get("host", "localhost"))
+    match connection.dialect.name:
+        case "postgresql":
+            name = {"name": name_of(connection, table)}
+            where = connection.execute(text(_SCHEMA), name).one()
+            return "postgresql", host, str(url.port or 5432), *where, table.name
+        case "sqlite":
+            files = connection.exec_driver_sql("PRAGMA database_list").all()
+            file = {name: path for _, name, path in files}[schema or "main"]
+            # What is in memory is nobody else's.
+            return "sqlite", file or secrets.token_hex(), table.name
+        case _:
+            here = connection.exec_driver_sql("SELECT database()").scalar()
+            port = str(url.port or 3306)
+            return "mysql", host, port, str(schema or here), table.name
 
 
 def _run_once(engine: Engine, kind: Work, work: Callable[[Connection], T]) -> T:
     with engine.connect() as connection:
-        if kind is not Work.TRANSACTION and engine.dialect.name == "postgresql":
+        if kind is Work.TRANSACTION:
+            level = _ISOLATION[engine.dialect.name]
+            connection.execution_options(isolation_level=level)
+        elif engine.dialect.name == "postgresql":
             # Saves two of three round trips; elsewhere it costs more than it saves.
             connection.execution_options(isolation_level="AUTOCOMMIT")
         result = work(connection)
         if kind is not Work.READ:
             connection.commit()
         return result
+
+
+def _pause(engine: Engine, attempt: int) -> None:
+    """Let those go first who were in the way, and not all at the same moment."""
+    seconds = random.uniform(0, 0.02 * 2**attempt)
+    if engine.dialect.is_async:
+        await_only(asyncio.sleep(seconds))
+    else:
+        time.sleep(seconds)
 
 
 def _is_passing(error: DBAPIError) -> bool:

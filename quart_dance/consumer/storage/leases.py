@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
@@ -22,9 +23,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 
 from ...errors import StorageError
-from .model import MYSQL
+from .model import MYSQL, schema_of
 from .waiting import until
 
 #: The time of the database, in seconds: the clocks of processes may differ.
@@ -34,6 +36,11 @@ _NOW = {
     "mysql": "timestampdiff(microsecond, '1970-01-01', utc_timestamp(6)) / 1000000",
 }
 _NOW["mariadb"] = _NOW["mysql"]
+#: Seconds for which nobody takes a lease.
+_LONGEST = 600
+#: Seconds after which the answer that a lease was taken says too little: how much of
+#: it is left? Whoever asks again has all of it.
+_PROMPT = 1.0
 
 
 class Lease(Protocol):
@@ -78,7 +85,9 @@ class TableLease:
         owner = secrets.token_hex(16)
 
         def acquire(connection: Connection) -> bool:
-            return self._leases.acquire(connection, name, owner, self._seconds)
+            began = time.monotonic()
+            taken = self._leases.acquire(connection, name, owner, self._seconds)
+            return taken and time.monotonic() - began < _PROMPT
 
         def release(connection: Connection) -> None:
             self._leases.release(connection, name, owner)
@@ -103,11 +112,17 @@ class Leases:
 
     def is_there(self, connection: Connection) -> bool:
         """Say whether the table exists."""
-        return inspect(connection).has_table(self.table.name, self._schema(connection))
+        schema = schema_of(connection, self.table)
+        return inspect(connection).has_table(self.table.name, schema)
 
     def create(self, connection: Connection) -> None:
         """Create the table if it is missing."""
-        self.table.create(connection, checkfirst=True)
+        try:
+            self.table.create(connection, checkfirst=True)
+        except DBAPIError:
+            connection.rollback()
+            if not self.is_there(connection):  # another process may have been faster
+                raise
 
     def acquire(
         self, connection: Connection, name: str, owner: str, seconds: float
@@ -125,12 +140,15 @@ class Leases:
             table.c.until <= now,
             table.c.owner == owner,
             # Nobody can have taken it for so long: the clock was set back.
-            table.c.until > now + 100 * seconds,
+            table.c.until > now + max(100 * seconds, _LONGEST),
         )
         mine = {"owner": owner, "until": now + seconds}
         taken = update(table).where(and_(table.c.name == name, free)).values(mine)
         if connection.execute(taken).rowcount == 1:
             return True
+        # MariaDB and MySQL have locked the gap where the row would be, for all who
+        # look for a row there; each would then wait for the others.
+        connection.commit()
         if connection.dialect.name in MYSQL:
             first: Any = mysql.insert(table).prefix_with("IGNORE")
         else:
@@ -158,11 +176,6 @@ class Leases:
                 index_elements=["name"], set_={"name": name}
             )
         connection.execute(locked)
-
-    def _schema(self, connection: Connection) -> str | None:
-        schemas = connection.get_execution_options().get("schema_translate_map") or {}
-        schema: str | None = schemas.get(self.table.schema, self.table.schema)
-        return schema
 
 
 def _insert(connection: Connection, table: Table) -> Any:

@@ -30,8 +30,6 @@ MYSQL = ("mysql", "mariadb")
 #: In those, the column that stands for nobody: they have no partial indexes.
 NOBODY_COLUMN = "provider_of_nobody"
 
-_preparer = mysql.dialect().identifier_preparer
-
 
 def utcnow() -> datetime:
     """Return the time as Flask-Dance stores it: UTC, without saying so."""
@@ -87,6 +85,20 @@ def lease_table(table: Table) -> Table:
     )
 
 
+def schema_of(connection: Connection, table: Table) -> str | None:
+    """Return the schema that a table is in for this connection."""
+    schemas = connection.get_execution_options().get("schema_translate_map") or {}
+    schema: str | None = schemas.get(table.schema, table.schema)
+    return schema
+
+
+def name_of(connection: Connection, table: Table) -> str:
+    """Return the name of a table for this connection, quoted for SQL."""
+    quote = connection.dialect.identifier_preparer.quote
+    parts = schema_of(connection, table), table.name
+    return ".".join(quote(part) for part in parts if part)
+
+
 def indexes(
     table: Table, provider: Column[Any], user: Column[Any] | None, dialect: str
 ) -> dict[str, list[str]]:
@@ -118,19 +130,20 @@ def add_indexes(table: Table, provider: Column[Any], user: Column[Any] | None) -
     @event.listens_for(table, "after_create")
     def add_nobody(target: Table, connection: Connection, **_: Any) -> None:
         if connection.dialect.name in MYSQL:
-            for statement in nobody_statements(table, provider, user):
+            for statement in nobody_statements(connection, table, provider, user):
                 connection.execute(statement)
 
 
 def nobody_statements(
-    table: Table, provider: Column[Any], user: Column[Any]
+    connection: Connection, table: Table, provider: Column[Any], user: Column[Any]
 ) -> tuple[TextClause, TextClause]:
     """Return what gives a table of MariaDB's or MySQL's its index for nobody.
 
     It is over a column that is computed from the others. That one is not part of the
     model: nobody writes it, and whoever names no columns still gets a whole row.
     """
-    quote, name = _preparer.quote, _preparer.format_table(table)
+    quote = connection.dialect.identifier_preparer.quote
+    name = name_of(connection, table)
     nobody = f"CASE WHEN {quote(user.name)} IS NULL THEN {quote(provider.name)} END"
     index = quote(f"uq_{table.name}_provider_nobody")
     length = getattr(provider.type, "length", None) or 50

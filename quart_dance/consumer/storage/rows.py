@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,7 @@ from sqlalchemy import (
     inspect,
     not_,
     select,
+    sql,
     update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -30,7 +31,12 @@ from sqlalchemy.orm import Mapper
 
 from ...errors import UserRequiredError
 from .leases import Leases
-from .model import EXACT, MYSQL, indexes, lease_table, utcnow
+from .model import EXACT, MYSQL, indexes, lease_table, name_of, schema_of, utcnow
+
+_INVALID = """
+    SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+    WHERE indrelid = to_regclass(:name) AND NOT indisvalid
+"""
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,8 @@ class Row:
         key: The primary key of its row.
     """
 
-    token: Any
-    text: Any
+    token: Any = field(repr=False)
+    text: Any = field(repr=False)
     key: Sequence[Any]
 
 
@@ -138,11 +144,12 @@ class Rows:
             connection.execute(delete(self.table).where(self._is_row(row)))
         new = self._new(token)
         if rows:
-            changed = update(self.table).where(self._is_row(rows[0]))
-            connection.execute(changed.values(new))
-        else:
-            values = {**self._filed_under(provider, user), **new}
-            connection.execute(insert(self.table).values(values))
+            changed = update(self.table).where(self._is_row(rows[0])).values(new)
+            if connection.execute(changed).rowcount == 1:
+                return
+        # There was none, or somebody has deleted it meanwhile.
+        values = {**self._filed_under(provider, user), **new}
+        connection.execute(insert(self.table).values(values))
 
     def swap(self, connection: Connection, row: Row, new: Any) -> bool:
         """Store `new` in a row that `find` returned, None deletes it.
@@ -201,13 +208,21 @@ class Rows:
 
     def missing_indexes(self, connection: Connection) -> list[str]:
         """Return the names of our unique indexes that the table does not have."""
+        given_up = self._given_up(connection)
         there = {
             index["name"]: index["column_names"]
             for index in inspect(connection).get_indexes(*self.place(connection))
-            if index["unique"]
+            if index["unique"] and index["name"] not in given_up
         }
         wanted = indexes(self.table, self.provider, self.user, connection.dialect.name)
         return [name for name, columns in wanted.items() if there.get(name) != columns]
+
+    def _given_up(self, connection: Connection) -> Sequence[Any]:
+        """Return the indexes that PostgreSQL could not make, and has left there."""
+        if connection.dialect.name != "postgresql":
+            return ()
+        name = {"name": name_of(connection, self.table)}
+        return connection.scalars(sql.text(_INVALID), name).all()
 
     def inexact_columns(self, connection: Connection) -> list[Column[Any]]:
         """Return the columns that take an account's name for another one's.
@@ -226,8 +241,7 @@ class Rows:
 
     def place(self, connection: Connection) -> tuple[str, str | None]:
         """Return where the table is: its name, and its schema for this connection."""
-        schemas = connection.get_execution_options().get("schema_translate_map") or {}
-        return self.table.name, schemas.get(self.table.schema, self.table.schema)
+        return self.table.name, schema_of(connection, self.table)
 
     def _filed_under(self, provider: str, user: Any) -> dict[Column[Any], Any]:
         """Return the columns that make out an account, with their values."""

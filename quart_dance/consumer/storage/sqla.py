@@ -31,12 +31,12 @@ from .base import (
 )
 from .cache import AsyncCache, TokenCache
 from .caller import in_caller
-from .database import Work, run
+from .database import Work, address, run
 from .forks import leave
 from .leases import Lease, TableLease, lease_name
 from .model import MYSQL, OAuthConsumerMixin
 from .rows import Row, Rows
-from .users import chosen, coerce, key_of
+from .users import as_text, chosen, coerce, key_of
 from .waiting import finished
 
 __all__ = ["OAuthConsumerMixin", "SQLAlchemyStorage"]
@@ -124,6 +124,9 @@ class SQLAlchemyStorage(BaseStorage):
         self._lazy_rows: Rows | None = None
         self.lease = lease
         self._known: WeakKeyDictionary[Engine, _Facts] = WeakKeyDictionary()
+        self._addresses: WeakKeyDictionary[Engine, tuple[str, ...]] = (
+            WeakKeyDictionary()
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.model.__name__}>"
@@ -144,7 +147,7 @@ class SQLAlchemyStorage(BaseStorage):
 
         if self.cache is None:
             return await load()
-        return await self.cache.read(self._cache_key(blueprint, who), load)
+        return await self.cache.read(await self._cache_key(blueprint, who), load)
 
     async def reread(self, blueprint: Owner, **who: Any) -> Token | None:
         """Return an account's token, from the database."""
@@ -165,23 +168,24 @@ class SQLAlchemyStorage(BaseStorage):
             StorageError: The database failed; what was stored before stays.
         """
         who = await self._who("set", user, user_id)
-        token = Token(token).copy()
-        provider, plain = blueprint.name, dict(token)
+        # A traceback may show our locals: in none of them is a token unmasked.
+        new = token = Token(token).copy()
+        provider = blueprint.name
 
         async def save() -> None:
             if (await self._facts()).indexed:
 
                 def upsert(connection: Connection) -> None:
-                    self._rows.upsert(connection, provider, who, plain)
+                    self._rows.upsert(connection, provider, who, dict(new))
 
-                return await self._run(Work.STATEMENT, upsert, token)
+                return await self._run(Work.STATEMENT, upsert, new)
 
             def replace_all(connection: Connection) -> None:
                 self._rows.leases.lock(connection, lease_name(provider, who))
-                self._rows.set(connection, provider, who, plain)
+                self._rows.set(connection, provider, who, dict(new))
 
             await self._with_leases()
-            return await self._run(Work.TRANSACTION, replace_all, token)
+            return await self._run(Work.TRANSACTION, replace_all, new)
 
         await self._change(blueprint, who, save)
 
@@ -210,13 +214,13 @@ class SQLAlchemyStorage(BaseStorage):
     ) -> bool:
         """Store `new` if `old` is still what the database holds; None deletes."""
         user_id = await self._who("set", **who)
-        token = None if new is None else Token(new).copy()
+        old, new = Token(old), None if new is None else Token(new).copy()
         row = await self._find(blueprint, user_id)
         if row is None or row.token != old:
             return False
-        plain = None if token is None else dict(token)
 
         def swap(connection: Connection) -> bool:
+            plain = None if new is None else dict(new)
             swapped = self._rows.swap(connection, row, plain)
             if swapped and not facts.indexed:
                 self._rows.delete_others(connection, blueprint.name, user_id, row)
@@ -224,7 +228,7 @@ class SQLAlchemyStorage(BaseStorage):
 
         facts = await self._facts()
         kind = Work.STATEMENT if facts.indexed else Work.TRANSACTION
-        save = partial(self._run, kind, swap, token)
+        save = partial(self._run, kind, swap, new)
         return await self._change(blueprint, user_id, save)
 
     @asynccontextmanager
@@ -251,7 +255,7 @@ class SQLAlchemyStorage(BaseStorage):
     ) -> str | None:
         """Return whose token it is: the user's id as text, None for nobody."""
         identity = await self._identity(user, user_id)
-        return None if identity is None else str(identity)
+        return None if identity is None else as_text(identity)
 
     def named(self, account: str) -> dict[str, Any]:
         """Return how to name an account to the other methods."""
@@ -334,7 +338,7 @@ class SQLAlchemyStorage(BaseStorage):
     ) -> T:
         if self.cache is None:
             return await save()
-        return await self.cache.change(self._cache_key(blueprint, who), save)
+        return await self.cache.change(await self._cache_key(blueprint, who), save)
 
     async def _facts(self) -> _Facts:
         """Return what is known of the database, looked up once for each engine."""
@@ -347,29 +351,27 @@ class SQLAlchemyStorage(BaseStorage):
     async def _with_leases(self) -> None:
         """See to it that the table of the leases is there."""
         facts, leases = await self._facts(), self._rows.leases
-        if facts.has_leases:
-            return
-        if not await self._run(Work.READ, leases.is_there):
+        if not (facts.has_leases or await self._run(Work.READ, leases.is_there)):
             try:
                 await self._run(Work.TRANSACTION, leases.create)
-            except StorageError as error:  # another process may have been faster
-                if not await self._run(Work.READ, leases.is_there):
-                    raise StorageError(
-                        f"{error}; the table {leases.table.name!r} is missing, with "
-                        "which one process refreshes a token and the others wait: "
-                        "create it as the table of the tokens was created"
-                    ) from None
+            except StorageError as error:
+                raise StorageError(
+                    f"{error}; the table {leases.table.name!r} is missing, with which "
+                    "one process refreshes a token and the others wait: create it as "
+                    "the table of the tokens was created"
+                ) from None
         facts.has_leases = True
 
-    def _cache_key(self, blueprint: Owner, who: Any) -> str:
-        # Of the URL what is alike under every driver: other programs that use this
-        # database must come to the same key, and those of another one must not.
+    async def _cache_key(self, blueprint: Owner, who: Any) -> str:
+        # Other programs that use this table must come to the same key.
         engine = self._engine()
-        url, schemas = engine.url, engine.get_execution_options()
-        database = url.get_backend_name(), url.host, url.port, url.database
-        schema = str(schemas.get("schema_translate_map")), sorted(url.query.items())
-        table = self._rows.table.fullname
-        return TokenCache.key(*database, *schema, table, blueprint.name, who)
+        if engine not in self._addresses:
+
+            def look(connection: Connection) -> tuple[str, ...]:
+                return address(connection, self._rows.table)
+
+            self._addresses[engine] = await self._run(Work.READ, look)
+        return TokenCache.key(*self._addresses[engine], blueprint.name, who)
 
     # The account
 

@@ -27,7 +27,15 @@ from ...errors import UpgradeError
 from .database import ATTEMPTS, DIALECTS
 from .duplicates import Duplicates, Surplus
 from .existing import existing_rows
-from .model import EXACT, MYSQL, NOBODY_COLUMN, add_indexes, indexes, nobody_statements
+from .model import (
+    EXACT,
+    MYSQL,
+    NOBODY_COLUMN,
+    add_indexes,
+    indexes,
+    name_of,
+    nobody_statements,
+)
 from .rows import Rows
 
 __all__ = ["Surplus", "Upgrade", "plan", "upgrade"]
@@ -116,7 +124,8 @@ def upgrade(
         else:
             raise UpgradeError(
                 "others have stored several tokens for one account meanwhile: run "
-                "this again, when there is less to do"
+                "this again, when there is less to do; or accounts differ in spaces "
+                "at the end only, which this database cannot tell apart"
             )
         return Upgrade(tuple(steps.removed), tuple(steps.done))
 
@@ -174,7 +183,7 @@ class _Steps:
         if rows.user is not None:
             there = inspect(self.connection).get_columns(*rows.place(self.connection))
             if NOBODY_COLUMN not in {column["name"] for column in there}:
-                todo.append(nobody_statements(rows.table, rows.provider, rows.user)[0])
+                todo.append(self._nobody_statements()[0])
         return todo
 
     def finishing(self) -> list[Executable]:
@@ -187,13 +196,17 @@ class _Steps:
             if name not in missing:
                 continue
             if rows.user is not None and columns == [NOBODY_COLUMN]:
-                statements = nobody_statements(rows.table, rows.provider, rows.user)
-                todo.append(statements[1])
+                todo.append(self._nobody_statements()[1])
             else:
                 todo.append(CreateIndex(known[name]))
         if not rows.leases.is_there(self.connection):
             todo.append(CreateTable(rows.leases.table))
         return todo
+
+    def _nobody_statements(self) -> tuple[Executable, Executable]:
+        rows, user = self.rows, self.rows.user
+        assert user is not None
+        return nobody_statements(self.connection, rows.table, rows.provider, user)
 
     def as_text(self, statement: Any) -> str:
         """Return a statement as one line of SQL."""
@@ -231,7 +244,7 @@ def _lock(connection: Connection, table: Table) -> None:
     the next change of a table.
     """
     if connection.dialect.name == "postgresql":
-        name = connection.dialect.identifier_preparer.format_table(table)
+        name = name_of(connection, table)
         connection.exec_driver_sql(f"LOCK TABLE {name} IN EXCLUSIVE MODE")
     elif connection.dialect.name in MYSQL:
         connection.exec_driver_sql("COMMIT")  # what was read is of no value now

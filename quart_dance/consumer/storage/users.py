@@ -10,6 +10,9 @@ from typing import Any
 from .base import NOBODY
 from .caller import in_caller
 
+#: What a user's id may be.
+IDS = (int, str, uuid.UUID, bytes)
+
 
 async def resolve(reference: Any) -> Any:
     """Return what a reference stands for: itself, or what it returns.
@@ -74,12 +77,23 @@ def key_of(user: Any, anon_user: type | None = None) -> Any:
     )
 
 
+def as_text(user_id: Any) -> str:
+    """Return an id as text that `coerce` makes the same id of."""
+    return user_id.hex() if isinstance(user_id, bytes) else str(user_id)
+
+
 def coerce(value: Any, python_type: type) -> Any:
     """Return an id as the type of its column, exactly, or None for None.
 
     Raises:
         ValueError: It is empty, or not the id of anybody in such a column.
+        TypeError: The column is of a type that we know no ids of.
     """
+    if not issubclass(python_type, IDS):
+        raise TypeError(
+            f"the column of the user ids holds {python_type.__name__}; known are "
+            f"{', '.join(kind.__name__ for kind in IDS)}"
+        )
     if value is None or value is NOBODY:
         return None
     if value == "":
@@ -93,6 +107,8 @@ def coerce(value: Any, python_type: type) -> Any:
         return int(value)
     if python_type is uuid.UUID and isinstance(value, str):
         return uuid.UUID(value)
+    if python_type is bytes and isinstance(value, str):
+        return bytes.fromhex(value)
     if python_type is str and isinstance(value, int | uuid.UUID):
         return str(value)
     if not isinstance(value, python_type):

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+#: Seconds that somebody who is cancelled waits for what must not be broken off.
+GRACE = 1.0
 _running: set[asyncio.Future[Any]] = set()
 
 
@@ -16,13 +18,13 @@ async def finished(work: Awaitable[T]) -> T:
 
     A statement that is broken off takes its connection with it, and SQLite's keeps
     its locks until it is collected; a thread goes on in any case. So the caller is
-    cancelled when it is done.
+    cancelled when it is done, or after `GRACE`: then it goes on without them.
     """
     task = _begun(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        await asyncio.wait([task], timeout=GRACE)
         raise
 
 
