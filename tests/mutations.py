@@ -934,6 +934,42 @@ MUTATIONS = [
         "                self._loop.call_soon_threadsafe(_set, served, outcome)",
         "flask/test_flask_secrecy",
     ),
+    # Sync code on an event loop
+    Mutation(
+        "a thread that runs an event loop does not wait",
+        "flask/bridge.py",
+        "if running is self._loop or not has_request_context():",
+        "if running is self._loop:",
+        "flask/test_sync_storage",
+    ),
+    Mutation(
+        "what is broken off is cancelled",
+        "flask/waiter.py",
+        "self._task.cancel()",
+        "pass",
+        "flask/test_sync_storage_broken_off",
+    ),
+    Mutation(
+        "what is served may wait in turn",
+        "flask/waiter.py",
+        "context.run(caller.set, None)",
+        "",
+        "flask/test_sync_storage",
+    ),
+    Mutation(
+        "a subclass of SyncStorage has its way",
+        "flask/async_storages.py",
+        "if is_changed(self.storage):",
+        "if False:",
+        "flask/test_sync_storage",
+    ),
+    Mutation(
+        "threads are threads",
+        "flask/consumer/oauth2.py",
+        "        check_threads()\n",
+        "",
+        "flask/test_gunicorn::test_gevent",
+    ),
 ]
 
 
