@@ -465,8 +465,8 @@ MUTATIONS = [
     ),
     Mutation(
         "indexes that compare otherwise are none",
-        "consumer/storage/rows.py",
-        "return not missing and not self.inexact_columns(connection)",
+        "consumer/storage/structure.py",
+        "return not missing and not inexact_columns(connection, rows)",
         "return not missing",
         "storage/test_mariadb_ids",
     ),

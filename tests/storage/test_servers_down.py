@@ -210,7 +210,7 @@ async def test_deadlock(url):
         struck: list[Any] = []
         event.listen(engine.sync_engine, "handle_error", struck.append)
         sleep = "pg_sleep" if engine.dialect.name == "postgresql" else "sleep"
-        table, done = storage._rows.table, []
+        table, done = storage._table.rows.table, []
 
         def changing(*order: int) -> Any:
             def work(connection: Any) -> None:
@@ -221,7 +221,7 @@ async def test_deadlock(url):
                     connection.exec_driver_sql(f"SELECT {sleep}(0.1)")
                 done.append(order)
 
-            return storage._run(Work.TRANSACTION, work)
+            return storage._table.run(Work.TRANSACTION, work)
 
         await asyncio.gather(changing(1, 2), changing(2, 1))
         assert len(struck) == 1

@@ -56,16 +56,16 @@ async def engine(url):
 def make_lease(engine, seconds=30.0):
     """Return leases of a process of their own, as a storage makes them."""
     storage = SQLAlchemyStorage(OAuth, engine)
-    run = partial(storage._run, Work.STATEMENT)
-    return TableLease(storage._rows.leases, run, seconds)
+    run = partial(storage._table.run, Work.STATEMENT)
+    return TableLease(storage._table.rows.leases, run, seconds)
 
 
 async def acquire(engine, owner, seconds=30.0):
     """Take a lease that nobody will give back; say whether it was free."""
     storage = SQLAlchemyStorage(OAuth, engine)
-    leases = storage._rows.leases
+    leases = storage._table.rows.leases
     work = partial(leases.acquire, name="a", owner=owner, seconds=seconds)
-    return await storage._run(Work.STATEMENT, work)
+    return await storage._table.run(Work.STATEMENT, work)
 
 
 async def owner(engine):

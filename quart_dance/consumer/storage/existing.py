@@ -13,6 +13,7 @@ from sqlalchemy.types import NullType
 from ...errors import UpgradeError
 from .model import MYSQL, NOBODY_COLUMN
 from .rows import Rows, is_text
+from .structure import place
 
 #: The columns that every such table has, and which of them it may lack.
 _OURS = {"id", "provider", "created_at", "token", NOBODY_COLUMN}
@@ -50,7 +51,7 @@ def existing_rows(
         names |= {"user_id": user_column} if user_column else {}
     else:
         rows = Rows(inspect(table))
-        name, schema = rows.place(connection)
+        name, schema = place(connection, rows.table)
         columns = _columns(connection, name, schema)
         found = {"provider": rows.provider, "token": rows.token}
         optional = {_OPTIONAL: rows.created_at, "user_id": rows.user}

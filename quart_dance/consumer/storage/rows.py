@@ -23,7 +23,6 @@ from sqlalchemy import (
     inspect,
     not_,
     select,
-    sql,
     update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -31,12 +30,7 @@ from sqlalchemy.orm import Mapper
 
 from ...errors import UserRequiredError
 from .leases import Leases
-from .model import EXACT, MYSQL, indexes, lease_table, name_of, schema_of, utcnow
-
-_INVALID = """
-    SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-    WHERE indrelid = to_regclass(:name) AND NOT indisvalid
-"""
+from .model import EXACT, MYSQL, lease_table, utcnow
 
 
 @dataclass(frozen=True)
@@ -128,7 +122,7 @@ class Rows:
         The other columns of the row stay.
         """
         statement = self._upsert(connection.dialect.name, user is None)
-        values = {**self._filed_under(provider, user), **self._new(token)}
+        values = {**self.filed_under(provider, user), **self._new(token)}
         connection.execute(statement, {c.key: value for c, value in values.items()})
 
     def set(self, connection: Connection, provider: str, user: Any, token: Any) -> None:
@@ -148,7 +142,7 @@ class Rows:
             if connection.execute(changed).rowcount == 1:
                 return
         # There was none, or somebody has deleted it meanwhile.
-        values = {**self._filed_under(provider, user), **new}
+        values = {**self.filed_under(provider, user), **new}
         connection.execute(insert(self.table).values(values))
 
     def swap(self, connection: Connection, row: Row, new: Any) -> bool:
@@ -201,49 +195,7 @@ class Rows:
             raise UserRequiredError(f"{name} has no {key}: no token can be theirs")
         return getattr(user, key)
 
-    def is_indexed(self, connection: Connection) -> bool:
-        """Say whether the table has our unique indexes, and they tell all apart."""
-        missing = self.missing_indexes(connection)
-        return not missing and not self.inexact_columns(connection)
-
-    def missing_indexes(self, connection: Connection) -> list[str]:
-        """Return the names of our unique indexes that the table does not have."""
-        given_up = self._given_up(connection)
-        there = {
-            index["name"]: index["column_names"]
-            for index in inspect(connection).get_indexes(*self.place(connection))
-            if index["unique"] and index["name"] not in given_up
-        }
-        wanted = indexes(self.table, self.provider, self.user, connection.dialect.name)
-        return [name for name, columns in wanted.items() if there.get(name) != columns]
-
-    def _given_up(self, connection: Connection) -> Sequence[Any]:
-        """Return the indexes that PostgreSQL could not make, and has left there."""
-        if connection.dialect.name != "postgresql":
-            return ()
-        name = {"name": name_of(connection, self.table)}
-        return connection.scalars(sql.text(_INVALID), name).all()
-
-    def inexact_columns(self, connection: Connection) -> list[Column[Any]]:
-        """Return the columns that take an account's name for another one's.
-
-        By such a collation one account's token would take another one's place.
-        """
-        if connection.dialect.name not in MYSQL:
-            return []
-        found = inspect(connection).get_columns(*self.place(connection))
-        collations = {c["name"]: getattr(c["type"], "collation", "") for c in found}
-        return [
-            column
-            for column in self._filed_under("", None)
-            if is_text(column) and not str(collations[column.name]).endswith("_bin")
-        ]
-
-    def place(self, connection: Connection) -> tuple[str, str | None]:
-        """Return where the table is: its name, and its schema for this connection."""
-        return self.table.name, schema_of(connection, self.table)
-
-    def _filed_under(self, provider: str, user: Any) -> dict[Column[Any], Any]:
+    def filed_under(self, provider: str, user: Any) -> dict[Column[Any], Any]:
         """Return the columns that make out an account, with their values."""
         key = {self.provider: provider}
         return key if self.user is None else {**key, self.user: user}
@@ -251,7 +203,7 @@ class Rows:
     def _mine(self, dialect: str, nobody: bool) -> ColumnElement[bool]:
         """Return the condition for an account's rows; see `_account` for the values."""
         mine: list[ColumnElement[bool]] = []
-        for column, name in self._filed_under("the_provider", "the_user").items():
+        for column, name in self.filed_under("the_provider", "the_user").items():
             if nobody and column is self.user:
                 mine.append(column.is_(None))
                 continue
@@ -276,7 +228,7 @@ class Rows:
             changed = mysql.insert(self.table)
             values = {column.name: changed.inserted[column.key] for column in new}
             return changed.on_duplicate_key_update(values)
-        target: dict[str, Any] = {"index_elements": list(self._filed_under("", None))}
+        target: dict[str, Any] = {"index_elements": list(self.filed_under("", None))}
         if self.user is not None and nobody:
             where = self.user.is_(None)
             target = {"index_elements": [self.provider], "index_where": where}

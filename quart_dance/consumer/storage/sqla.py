@@ -4,60 +4,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy import inspect as inspect_model
-from sqlalchemy.ext.asyncio import (
-    AsyncEngine,
-    AsyncSession,
-    async_scoped_session,
-    async_sessionmaker,
-)
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ...errors import StorageError, UserRequiredError
+from ...errors import UserRequiredError
 from ...oauth.token import Token
-from .base import (
-    NOBODY,
-    BaseStorage,
-    Owner,
-    account_of,
-    local_lock,
-    saved,
-)
+from .base import NOBODY, BaseStorage, Owner, account_of, local_lock
 from .cache import AsyncCache, TokenCache
 from .caller import in_caller
-from .database import Work, address, run
+from .database import Work
 from .forks import leave
 from .leases import Lease, TableLease, lease_name
 from .model import MYSQL, OAuthConsumerMixin
-from .rows import Row, Rows
+from .rows import Row
+from .table import Session, TokenTable
 from .users import as_text, chosen, coerce, key_of
-from .waiting import finished
 
 __all__ = ["OAuthConsumerMixin", "SQLAlchemyStorage"]
 
 T = TypeVar("T")
-Session = (
-    async_sessionmaker[Any] | async_scoped_session[Any] | AsyncSession | AsyncEngine
-)
-
-
-@dataclass
-class _Facts:
-    """What a storage has found out about a database.
-
-    Attributes:
-        indexed: Whether our unique indexes are there.
-        has_leases: Whether the table of the leases is.
-    """
-
-    indexed: bool
-    has_leases: bool = False
 
 
 class SQLAlchemyStorage(BaseStorage):
@@ -97,6 +66,7 @@ class SQLAlchemyStorage(BaseStorage):
     """
 
     lease_seconds: float = 30.0
+    _table_class: ClassVar[type[TokenTable]] = TokenTable
 
     def __init__(
         self,
@@ -111,8 +81,7 @@ class SQLAlchemyStorage(BaseStorage):
         cache_ttl: int = 300,
         lease: Lease | None = None,
     ) -> None:
-        self.model = model
-        self.session = session
+        self._table = self._table_class(model, session)
         self.user = user
         self.user_id = user_id
         if user_required is None:
@@ -120,13 +89,17 @@ class SQLAlchemyStorage(BaseStorage):
         self.user_required = user_required
         self.anon_user = anon_user
         self.cache = None if cache is None else TokenCache(cache, cache_ttl)
-        self._check_session()
-        self._lazy_rows: Rows | None = None
         self.lease = lease
-        self._known: WeakKeyDictionary[Engine, _Facts] = WeakKeyDictionary()
-        self._addresses: WeakKeyDictionary[Engine, tuple[str, ...]] = (
-            WeakKeyDictionary()
-        )
+
+    @property
+    def model(self) -> type[Any]:
+        """The mapped class."""
+        return self._table.model
+
+    @property
+    def session(self) -> Session:
+        """What the storage was given to find the engine."""
+        return self._table.session
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.model.__name__}>"
@@ -173,19 +146,20 @@ class SQLAlchemyStorage(BaseStorage):
         provider = blueprint.name
 
         async def save() -> None:
-            if (await self._facts()).indexed:
+            rows = self._table.rows
+            if await self._table.is_indexed():
 
                 def upsert(connection: Connection) -> None:
-                    self._rows.upsert(connection, provider, who, dict(new))
+                    rows.upsert(connection, provider, who, dict(new))
 
-                return await self._run(Work.STATEMENT, upsert, new)
+                return await self._table.run(Work.STATEMENT, upsert, new)
 
             def replace_all(connection: Connection) -> None:
-                self._rows.leases.lock(connection, lease_name(provider, who))
-                self._rows.set(connection, provider, who, dict(new))
+                rows.leases.lock(connection, lease_name(provider, who))
+                rows.set(connection, provider, who, dict(new))
 
-            await self._with_leases()
-            return await self._run(Work.TRANSACTION, replace_all, new)
+            await self._table.make_leases()
+            return await self._table.run(Work.TRANSACTION, replace_all, new)
 
         await self._change(blueprint, who, save)
 
@@ -201,9 +175,10 @@ class SQLAlchemyStorage(BaseStorage):
         who = await self._who("delete", user, user_id)
 
         def work(connection: Connection) -> None:
-            self._rows.delete(connection, blueprint.name, who)
+            self._table.rows.delete(connection, blueprint.name, who)
 
-        await self._change(blueprint, who, partial(self._run, Work.STATEMENT, work))
+        deleting = partial(self._table.run, Work.STATEMENT, work)
+        await self._change(blueprint, who, deleting)
 
     async def replace(
         self,
@@ -215,20 +190,24 @@ class SQLAlchemyStorage(BaseStorage):
         """Store `new` if `old` is still what the database holds; None deletes."""
         user_id = await self._who("set", **who)
         old, new = Token(old), None if new is None else Token(new).copy()
-        row = await self._find(blueprint, user_id)
+        rows, indexed = self._table.rows, await self._table.is_indexed()
+
+        def find(connection: Connection) -> Row | None:
+            return rows.find(connection, blueprint.name, user_id)
+
+        row = await self._table.run(Work.READ, find)
         if row is None or row.token != old:
             return False
 
         def swap(connection: Connection) -> bool:
             plain = None if new is None else dict(new)
-            swapped = self._rows.swap(connection, row, plain)
-            if swapped and not facts.indexed:
-                self._rows.delete_others(connection, blueprint.name, user_id, row)
+            swapped = rows.swap(connection, row, plain)
+            if swapped and not indexed:
+                rows.delete_others(connection, blueprint.name, user_id, row)
             return swapped
 
-        facts = await self._facts()
-        kind = Work.STATEMENT if facts.indexed else Work.TRANSACTION
-        save = partial(self._run, kind, swap, new)
+        kind = Work.STATEMENT if indexed else Work.TRANSACTION
+        save = partial(self._table.run, kind, swap, new)
         return await self._change(blueprint, user_id, save)
 
     @asynccontextmanager
@@ -244,9 +223,9 @@ class SQLAlchemyStorage(BaseStorage):
         async with local_lock(self, blueprint.name, account):
             lease = self.lease
             if lease is None:
-                await self._with_leases()
-                leases, run = self._rows.leases, partial(self._run, Work.STATEMENT)
-                lease = TableLease(leases, run, self.lease_seconds)
+                await self._table.make_leases()
+                run = partial(self._table.run, Work.STATEMENT)
+                lease = TableLease(self._table.rows.leases, run, self.lease_seconds)
             async with lease.hold(name):
                 yield
 
@@ -263,75 +242,20 @@ class SQLAlchemyStorage(BaseStorage):
 
     async def aclose(self) -> None:
         """Close the connections that lie in the engine's pool."""
-        await AsyncEngine(self._engine()).dispose()
+        await AsyncEngine(self._table.engine()).dispose()
 
     def after_fork(self) -> None:
         """Leave the connections in the engine's pool to the parent process."""
-        engine = self._engine()
+        engine = self._table.engine()
         leave(engine.pool)
         engine.dispose(close=False)
 
-    # The database
-
-    @property
-    def _rows(self) -> Rows:
-        # Not in the constructor: relationships are known when all models are.
-        if self._lazy_rows is None:
-            self._lazy_rows = Rows(inspect_model(self.model))
-        return self._lazy_rows
-
-    def _check_session(self) -> None:
-        kinds = (async_sessionmaker, async_scoped_session, AsyncSession, AsyncEngine)
-        if not isinstance(self.session, kinds):
-            raise TypeError(
-                "session is an async_sessionmaker, async_scoped_session, AsyncSession "
-                f"or AsyncEngine, not {type(self.session).__name__}"
-            )
-
-    def _engine(self) -> Engine:
-        session = self.session
-        if isinstance(session, AsyncEngine):
-            return session.sync_engine
-        if isinstance(session, async_scoped_session):
-            session = session.session_factory
-        if isinstance(session, async_sessionmaker):
-            session = session()  # connects to nothing
-        bind = session.sync_session.get_bind(inspect_model(self.model))
-        return bind.engine
-
-    async def _run(
-        self, kind: Work, work: Callable[[Connection], T], *tokens: Token | None
-    ) -> T:
-        """Run some SQL on a connection, and in a transaction, of our own.
-
-        Raises:
-            StorageError: The database failed.
-        """
-        engine = self._engine()
-        try:
-            return await saved(self._execute(engine, kind, work), *tokens)
-        except StorageError:
-            # Perhaps an index or a table is gone: look again the next time.
-            self._known.pop(engine, None)
-            raise
-
-    async def _execute(
-        self, engine: Engine, kind: Work, work: Callable[[Connection], T]
-    ) -> T:
-        return await finished(greenlet_spawn(run, engine, kind, work))
-
     async def _load(self, blueprint: Owner, who: Any) -> Token | None:
         def work(connection: Connection) -> Any:
-            return self._rows.get(connection, blueprint.name, who)
+            return self._table.rows.get(connection, blueprint.name, who)
 
-        token = await self._run(Work.READ, work)
+        token = await self._table.run(Work.READ, work)
         return None if token is None else Token(token)
-
-    async def _find(self, blueprint: Owner, who: Any) -> Row | None:
-        def work(connection: Connection) -> Row | None:
-            return self._rows.find(connection, blueprint.name, who)
-
-        return await self._run(Work.READ, work)
 
     async def _change(
         self, blueprint: Owner, who: Any, save: Callable[[], Awaitable[T]]
@@ -340,38 +264,9 @@ class SQLAlchemyStorage(BaseStorage):
             return await save()
         return await self.cache.change(await self._cache_key(blueprint, who), save)
 
-    async def _facts(self) -> _Facts:
-        """Return what is known of the database, looked up once for each engine."""
-        engine = self._engine()
-        if engine not in self._known:
-            indexed = await self._run(Work.READ, self._rows.is_indexed)
-            self._known[engine] = _Facts(indexed)
-        return self._known[engine]
-
-    async def _with_leases(self) -> None:
-        """See to it that the table of the leases is there."""
-        facts, leases = await self._facts(), self._rows.leases
-        if not (facts.has_leases or await self._run(Work.READ, leases.is_there)):
-            try:
-                await self._run(Work.TRANSACTION, leases.create)
-            except StorageError as error:
-                raise StorageError(
-                    f"{error}; the table {leases.table.name!r} is missing, with which "
-                    "one process refreshes a token and the others wait: create it as "
-                    "the table of the tokens was created"
-                ) from None
-        facts.has_leases = True
-
     async def _cache_key(self, blueprint: Owner, who: Any) -> str:
         # Other programs that use this table must come to the same key.
-        engine = self._engine()
-        if engine not in self._addresses:
-
-            def look(connection: Connection) -> tuple[str, ...]:
-                return address(connection, self._rows.table)
-
-            self._addresses[engine] = await self._run(Work.READ, look)
-        return TokenCache.key(*self._addresses[engine], blueprint.name, who)
+        return TokenCache.key(*await self._table.address(), blueprint.name, who)
 
     # The account
 
@@ -394,16 +289,17 @@ class SQLAlchemyStorage(BaseStorage):
             user_id = await in_caller(self._id_of, user)
         if user_id is None or user_id is NOBODY:
             return None
-        column = self._rows.user
+        column = self._table.rows.user
         if column is None:
             raise TypeError(f"{self.model.__name__} has no user: no user can be named")
         identity = coerce(user_id, column.type.python_type)
         if isinstance(identity, str) and identity.endswith(" "):
-            if self._engine().dialect.name in MYSQL:  # to its indexes a space is none
+            # To the indexes of MariaDB and MySQL a space there is none.
+            if self._table.engine().dialect.name in MYSQL:
                 raise ValueError("in this database no user id may end with a space")
         return identity
 
     def _id_of(self, user: Any) -> Any:
         if hasattr(inspect_model(user, raiseerr=False), "identity"):
-            return self._rows.id_of(user)
+            return self._table.rows.id_of(user)
         return key_of(user, self.anon_user)

@@ -37,6 +37,7 @@ from .model import (
     nobody_statements,
 )
 from .rows import Rows
+from .structure import inexact_columns, missing_indexes, place
 
 __all__ = ["Surplus", "Upgrade", "plan", "upgrade"]
 
@@ -167,7 +168,7 @@ class _Steps:
 
     def surplus(self) -> tuple[Surplus, ...]:
         """Return the accounts with duplicates, when nothing depends on these."""
-        if not self.rows.missing_indexes(self.connection):
+        if not missing_indexes(self.connection, self.rows):
             return ()
         found = self.duplicates.count(self.connection)
         if found:
@@ -178,17 +179,19 @@ class _Steps:
         """Return what MariaDB and MySQL need before there can be indexes."""
         if self.dialect not in MYSQL:
             return []
-        rows, inexact = self.rows, self.rows.inexact_columns(self.connection)
+        rows, inexact = self.rows, inexact_columns(self.connection, self.rows)
         todo: list[Executable] = [_MakeExact(column) for column in inexact]
         if rows.user is not None:
-            there = inspect(self.connection).get_columns(*rows.place(self.connection))
+            there = inspect(self.connection).get_columns(
+                *place(self.connection, rows.table)
+            )
             if NOBODY_COLUMN not in {column["name"] for column in there}:
                 todo.append(self._nobody_statements()[0])
         return todo
 
     def finishing(self) -> list[Executable]:
         """Return what makes the indexes and the table of the leases."""
-        rows, missing = self.rows, self.rows.missing_indexes(self.connection)
+        rows, missing = self.rows, missing_indexes(self.connection, self.rows)
         known = {str(index.name): index for index in rows.table.indexes}
         todo: list[Executable] = []
         wanted = indexes(rows.table, rows.provider, rows.user, self.dialect)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy import inspect as inspect_model
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from ....consumer.storage import sqla
+from ....consumer.storage import sqla, table
 from ....consumer.storage.base import BaseStorage, Owner
 from ....consumer.storage.cache import TokenCache
 from ....consumer.storage.caller import in_caller
@@ -86,8 +86,8 @@ class SQLAlchemyStorage(SyncStorage):
         super().__init__(storage)
 
 
-class _CallersDatabase(sqla.SQLAlchemyStorage):
-    """The same storage, on connections of the caller's thread."""
+class _CallersTable(table.TokenTable):
+    """The same table, on connections of the caller's thread."""
 
     def _check_session(self) -> None:
         session: Any = self.session
@@ -97,7 +97,7 @@ class _CallersDatabase(sqla.SQLAlchemyStorage):
                 f"Engine, not {type(session).__name__}"
             )
 
-    def _engine(self) -> Engine:
+    def engine(self) -> Engine:
         session: Any = self.session
         if isinstance(session, Engine):
             return session
@@ -112,6 +112,12 @@ class _CallersDatabase(sqla.SQLAlchemyStorage):
         self, engine: Engine, kind: Work, work: Callable[[Connection], T]
     ) -> T:
         return await in_caller(run, engine, kind, work)
+
+
+class _CallersDatabase(sqla.SQLAlchemyStorage):
+    """The same storage, on connections of the caller's thread."""
+
+    _table_class = _CallersTable
 
     # Nothing is done: the connections are the application's.
     aclose = BaseStorage.aclose
