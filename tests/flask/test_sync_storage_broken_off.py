@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,8 +59,16 @@ def test_timeout_in_a_blueprint(dev_provider):
     assert storage.cancelled.wait(10)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let ^C interrupt, also where a shell that runs us behind its back lets it not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("where", ["waiting", "serving"])
-def test_keyboard_interrupt(where, tmp_path):
+def test_keyboard_interrupt(where, tmp_path, interruptible):
     """^C reaches the thread that waits, and what it has waited for is cancelled."""
     if where == "waiting":
         main = threading.main_thread().ident
