@@ -10,6 +10,7 @@
     │   │   ├── InvalidCallback     the callback's parameters contradict each other
     │   │   ├── AccessDenied        the provider answered ``error=``
     │   │   └── AccountChanged      another account is logged in than at the start
+    │   ├── ReceiverError           a receiver's page is no response; also a TypeError
     │   ├── TokenRequestError       the token or revocation endpoint failed
     │   ├── TokenExpiredError       the token has expired and cannot be refreshed now
     │   ├── NotAuthorizedError      there is no token
@@ -90,6 +91,10 @@ class AccessDenied(LoginError):
         self.error = error
         self.error_description = description
         self.error_uri = error_uri
+
+
+class ReceiverError(OAuthError, TypeError):
+    """A receiver of `oauth_authorized` returned a page that is not a response yet."""
 
 
 class TokenRequestError(OAuthError):
