@@ -138,7 +138,7 @@ class NotAuthorizedError(OAuthError):
 
 
 class ForeignOriginError(OAuthError):
-    """The URL is of an origin that may not see the token; nothing was sent."""
+    """The URL is of an origin that may not see the token, or none; nothing was sent."""
 
 
 class StorageError(OAuthError):
