@@ -143,6 +143,13 @@ MUTATIONS = [
         "dance/test_attempts",
     ),
     Mutation(
+        "a request names a host",
+        "consumer/room.py",
+        "if not has_host(url):",
+        "if False:",
+        "flask/test_both_logins",
+    ),
+    Mutation(
         "a receiver may refuse",
         "consumer/dance.py",
         "if not any(result is False for result in results):",
