@@ -202,7 +202,7 @@ MUTATIONS = [
     Mutation(
         "no user name in a URL",
         "oauth/urls.py",
-        'or "@" in parts.netloc',
+        '"@" in parts.netloc or ',
         "",
         "oauth",
     ),
