@@ -150,6 +150,13 @@ MUTATIONS = [
         "dance/test_signals",
     ),
     Mutation(
+        "a receiver's page is no consent",
+        "consumer/dance.py",
+        "if isinstance(result, str | bytes | tuple | list | dict):",
+        "if isinstance(result, str | bytes | list | dict):",
+        "dance/test_signals",
+    ),
+    Mutation(
         "a receiver gets a copy",
         "consumer/dance.py",
         "self.notify(oauth_authorized, token=token.copy())",
