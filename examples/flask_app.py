@@ -15,7 +15,7 @@ import sys
 from tempfile import TemporaryDirectory
 from threading import Thread
 
-from flask import Flask, redirect, session, url_for
+from flask import Flask, make_response, redirect, session, url_for
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from markupsafe import escape
@@ -43,7 +43,7 @@ def create_app(folder, options):
     def logged_in(blueprint, token):
         response = blueprint.session.get("user")
         if not response.ok:
-            return "The provider does not say who you are.", 502
+            return make_response("The provider does not say who you are.", 502)
         session.clear()
         session["user_id"] = response.json()["id"]
 

@@ -10,6 +10,7 @@
     │   │   ├── InvalidCallback     the callback's parameters contradict each other
     │   │   ├── AccessDenied        the provider answered ``error=``
     │   │   └── AccountChanged      another account is logged in than at the start
+    │   ├── ReceiverError           a receiver's page is no response; also a TypeError
     │   ├── TokenRequestError       the token or revocation endpoint failed
     │   ├── TokenExpiredError       the token has expired and cannot be refreshed now
     │   ├── NotAuthorizedError      there is no token
@@ -92,6 +93,10 @@ class AccessDenied(LoginError):
         self.error_uri = error_uri
 
 
+class ReceiverError(OAuthError, TypeError):
+    """A receiver of `oauth_authorized` returned a page that is not a response yet."""
+
+
 class TokenRequestError(OAuthError):
     """The token or revocation endpoint failed or gave no usable answer.
 
@@ -133,7 +138,7 @@ class NotAuthorizedError(OAuthError):
 
 
 class ForeignOriginError(OAuthError):
-    """The URL is of an origin that may not see the token; nothing was sent."""
+    """The URL is of an origin that may not see the token, or none; nothing was sent."""
 
 
 class StorageError(OAuthError):

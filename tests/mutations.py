@@ -144,10 +144,24 @@ MUTATIONS = [
         "dance/test_attempts",
     ),
     Mutation(
+        "a request names a host",
+        "consumer/room.py",
+        "if not has_host(url):",
+        "if False:",
+        "flask/test_both_logins",
+    ),
+    Mutation(
         "a receiver may refuse",
         "consumer/dance.py",
         "if not any(result is False for result in results):",
         "if True:",
+        "dance/test_signals",
+    ),
+    Mutation(
+        "a receiver's page is no consent",
+        "consumer/dance.py",
+        "if isinstance(result, str | bytes | tuple | list | dict):",
+        "if isinstance(result, str | bytes | list | dict):",
         "dance/test_signals",
     ),
     Mutation(
@@ -189,7 +203,7 @@ MUTATIONS = [
     Mutation(
         "no user name in a URL",
         "oauth/urls.py",
-        'or "@" in parts.netloc',
+        '"@" in parts.netloc or ',
         "",
         "oauth",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import runpy
 import signal
 import socket
@@ -37,6 +38,24 @@ def test_flask_app(tmp_path):
         assert people["alice"].post("/logout").headers["Location"] == "/"
         assert people["alice"].get("/").headers["Location"] == "/login/dev"
         assert "</title>bob<" in people["bob"].get("/").text
+
+
+def test_flask_app_and_a_provider_that_fails(tmp_path, dev_provider):
+    """A login that does not say whose it is leaves the earlier one's token alone."""
+    create_app = runpy.run_path(str(EXAMPLES / "flask_app.py"))["create_app"]
+    app = create_app(tmp_path, dev_provider.options())
+    dev_provider.install(app)
+    browser = app.test_client()
+
+    def login(person: str) -> int:
+        url = browser.get("/login/dev", base_url="https://app.test").location
+        callback = asyncio.run(dev_provider.approve(url, person=person))
+        return browser.get(callback).status_code
+
+    assert login("alice") == 302
+    dev_provider.fault("user", faults.SERVER_ERROR)
+    assert login("bob") == 502
+    assert "</title>alice<" in browser.get("/", base_url="https://app.test").text
 
 
 class OneTable:

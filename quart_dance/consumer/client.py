@@ -12,7 +12,7 @@ from werkzeug.local import LocalProxy
 
 from ..oauth.token import Token
 from .flow import SessionFlow
-from .http import Response, send, target
+from .http import URL, Response, send
 from .pending import Pending
 from .runtime import Runtime, runtime
 
@@ -97,7 +97,8 @@ class OAuth2Session(SessionFlow):
             NotAuthorizedError: There is no token.
             TokenExpiredError: It has expired and cannot be refreshed.
             TokenRequestError: It has expired and the provider fails to refresh it.
-            ForeignOriginError: The token may not be seen at `url`; nothing was sent.
+            ForeignOriginError: The token may not be seen at `url`, or it is no URL;
+                nothing was sent.
             httpx2.HTTPError: The API cannot be reached.
         """
         async with self.stream(
@@ -148,7 +149,7 @@ class OAuth2Session(SessionFlow):
     def _send(
         self,
         method: str,
-        url: str,
+        url: URL,
         token: Token | None,
         follow_redirects: bool,
         content: dict[str, Any],
@@ -157,7 +158,7 @@ class OAuth2Session(SessionFlow):
             self._runtime(),
             self.blueprint,
             method,
-            target(self.blueprint, url, token),
+            url,
             token=token,
             cookies=self.cookies,
             follow_redirects=follow_redirects,

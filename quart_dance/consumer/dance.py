@@ -22,6 +22,7 @@ from ..errors import (
     ConfigurationError,
     InvalidCallback,
     OAuthError,
+    ReceiverError,
     StateMismatch,
     StorageError,
     TokenRequestError,
@@ -112,8 +113,7 @@ class OAuth2Dance(Consumer):
         )
 
     def _redirect_uri(self, visit: Visit) -> str:
-        uri = self.redirect_uri or visit.callback_url
-        parts = urlsplit(uri)
+        uri, parts = visit.callback_url, urlsplit(visit.callback_url)
         insecure = parts.scheme == "http" and self.allow_insecure_redirect
         if not is_secure(uri) and not insecure:
             raise ConfigurationError(
@@ -226,6 +226,8 @@ class OAuth2Dance(Consumer):
         for result in results:
             if isinstance(result, AnyResponse):
                 return Reply(response=result)
+            if isinstance(result, str | bytes | tuple | list | dict):  # a refusal?
+                raise ReceiverError("a receiver's page: return make_response(…)")
         if not any(result is False for result in results):
             await self.keep(token)
         return Reply(location=attempt.next or visit.home)
@@ -260,8 +262,7 @@ class OAuth2Dance(Consumer):
             code_verifier=attempt.code_verifier,
             params=self.token_url_params,
         )
-        answer = await self.post_form(form)
-        now = visit.runtime.clock()
+        answer, now = await self.post_form(form), visit.runtime.clock()
         token = read_token(
             answer, now=now, secrets=form.secrets, token_types=self.token_types
         )
@@ -286,8 +287,9 @@ class OAuth2Dance(Consumer):
         for result in results:
             if isinstance(result, AnyResponse):
                 return Reply(response=result)
-        page = pages.login_failed(self.name, shown, login_url)
-        return Reply(page=page, status=status)
+        return Reply(
+            page=pages.login_failed(self.name, shown, login_url), status=status
+        )
 
     def _told(
         self, error: Exception, callback: oauth2.Callback | None

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import NotAuthorizedError, TokenExpiredError
 from ..oauth.token import Token, is_expired
-from .http import Cookies, Response, is_base_origin
+from .http import URL, Cookies, Response, is_base_origin, target
 from .options import Consumer, Who
 from .refresh import can_refresh, refreshed
 from .runtime import Runtime
@@ -67,7 +67,7 @@ class SessionFlow(ABC):
     def _send(
         self,
         method: str,
-        url: str,
+        url: URL,
         token: Token | None,
         follow_redirects: bool,
         content: dict[str, Any],
@@ -161,11 +161,13 @@ class SessionFlow(ABC):
         """Call the API, and once more if the token turns out to be invalid."""
         if follow_redirects is None:
             follow_redirects = method.upper() in ("GET", "HEAD")
+        params = content.pop("params", None)
         async with self._context():
             token = None if withhold_token else await self._usable()
             for retry in (False, True):
+                goal = target(self.blueprint, url, token, params)
                 async with self._send(
-                    method, url, token, follow_redirects, content
+                    method, goal, token, follow_redirects, content
                 ) as response:
                     token = (
                         None if retry else await self._after(response, token, content)

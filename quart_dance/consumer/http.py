@@ -41,6 +41,7 @@ from .options import Consumer
 from .runtime import Runtime
 
 __all__ = [
+    "URL",
     "ASGITransport",
     "AsyncBaseTransport",
     "AsyncClient",
@@ -225,18 +226,30 @@ def _safe(url: URL) -> str:
     return str(url.copy_with(query=None, fragment=None, userinfo=b""))
 
 
-def target(consumer: Consumer, url: str, token: Token | None) -> URL:
+def target(
+    consumer: Consumer, url: str, token: Token | None, params: Any = None
+) -> URL:
     """Return where an API call goes to, if the token may be seen there.
 
     Args:
         consumer: Its `base_url` is what relative URLs are joined to.
         url: Absolute, or relative: ``/user`` and ``user`` both lie under `base_url`.
         token: The token to be sent, or None: then any URL will do.
+        params: Parameters beside those that the URL has.
 
     Raises:
-        ForeignOriginError: The token may not be seen there, or the path climbs.
+        ForeignOriginError: The token may not be seen there, the path climbs, or it is
+            no URL: too long, for instance, or with control characters.
     """
-    parsed = URL(url)
+    try:
+        found = _target(consumer, URL(url), url, token)
+        return found.copy_merge_params(params) if params else found
+    except (InvalidURL, UnicodeError):  # f"/users/{name}", and a name with a line end
+        problem = f"what {consumer.name!r} is asked for is not a URL"
+    raise consumer.about(ForeignOriginError(problem))
+
+
+def _target(consumer: Consumer, parsed: URL, url: str, token: Token | None) -> URL:
     if not parsed.scheme and not parsed.host and not url.startswith("//"):
         base = URL(consumer.provider_url("base_url"))
         if ".." in parsed.path.split("/"):  # f"/users/{name}", and a name of "../.."
@@ -309,7 +322,7 @@ async def send(
         cookies: The visitor's; what the provider sets is added.
         follow_redirects: Whether redirects are followed; the token stays behind when
             they lead to another origin.
-        **content: As `httpx2.AsyncClient.build_request` takes it.
+        **content: As `httpx2.AsyncClient.build_request` takes it, without params.
     """
     pool = _pool(runtime, consumer)
     request = _request(pool, method, url, token, content)
@@ -387,8 +400,6 @@ def _request(
     token: Token | None,
     content: dict[str, Any],
 ) -> Request:
-    if params := content.pop("params", None):  # beside those that the URL has
-        url = url.copy_merge_params(params)
     request = pool.build_request(method, url, **content)
     if token is not None:
         add_bearer_token(token["access_token"], "", request.headers, "")

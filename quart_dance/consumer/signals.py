@@ -10,7 +10,8 @@ from blinker import Namespace
 _signals = Namespace()
 
 #: ``(blueprint, token=)``: a token has arrived. A receiver that returns False, or a
-#: response, keeps us from storing it; the response is sent.
+#: response, keeps us from storing it; the response is sent. What only a view may
+#: return (text, bytes, a tuple, a list, a dict) is a failed login.
 oauth_authorized = _signals.signal("oauth-authorized")
 #: ``(blueprint, url=)``: the visitor is about to be sent to `url`.
 oauth_before_login = _signals.signal("oauth-before-login")

@@ -59,9 +59,14 @@ class AsyncStorage(base.BaseStorage):
         return cast(Token | None, await self._call(self.storage.get, blueprint, **who))
 
     async def set(self, blueprint: Owner, token: Mapping[str, Any], **who: Any) -> None:
-        # A plain copy: libraries for JSON know dicts, and the caller's may change.
-        copy = dict(Token(token).copy())
-        await self._call(self.storage.set, blueprint, copy, **who)
+        # A copy, as the caller's may change; masked, as a traceback may show us.
+        token = copy = Token(token).copy()
+
+        def save() -> None:
+            # Plain: libraries for JSON know dicts.
+            self.storage.set(blueprint, dict(copy), **who)
+
+        await self._call(save)
 
     async def delete(self, blueprint: Owner, **who: Any) -> None:
         await self._call(self.storage.delete, blueprint, **who)
@@ -176,6 +181,15 @@ class AsyncStorage(base.BaseStorage):
 
 class CallerStorage(AsyncStorage):
     """A sync storage as our coroutines use it under Flask: in the caller's thread."""
+
+    @property
+    def _takes_turns(self) -> bool:
+        """Whether it stays out of the application's own transactions.
+
+        Who waits for a turn there may hold what the one whose turn it is waits for,
+        in the database.
+        """
+        return isinstance(self.storage, SyncStorage)
 
     @contextmanager
     def _thread(self) -> Iterator[Callable[[Callable[[], Any]], Awaitable[Any]]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import sys
 import threading
@@ -28,6 +29,7 @@ from .waiter import Waiter
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Closable)
+_logger = logging.getLogger(__name__)
 #: Seconds that closing connections at the end of the process may take.
 _CLOSING = 3.0
 
@@ -215,7 +217,10 @@ def _renew() -> None:
     old, _bridge = _bridge, Bridge()
     leave(old)
     for storage in old.storages.values():
-        storage.after_fork()
+        try:
+            storage.after_fork()
+        except Exception:  # the others must let go, too
+            _logger.exception("%r failed after a fork", storage)
 
 
 if hasattr(os, "register_at_fork"):

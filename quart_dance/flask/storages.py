@@ -27,7 +27,9 @@ class BaseStorage(ABC):
     thread of whoever needs a token. A storage may also have the other methods of the
     async `quart_dance.consumer.storage.BaseStorage`, as plain functions: `account`,
     `named`, `reread`, `replace`, `can_save`, and `refresh_lock`, a context manager.
-    Where they are missing, that class's defaults take their place.
+    Where they are missing, that class's defaults take their place; but nothing holds
+    off another thread between the two steps of the default `replace`, as either may be
+    in a transaction of the application's.
     """
 
     @abstractmethod
@@ -90,7 +92,9 @@ class SyncStorage(BaseStorage):
 
     def set(self, blueprint: Owner, token: Mapping[str, Any], **who: Any) -> None:
         """Store a token in place of the one that is there."""
-        self._run(self.async_storage.set(blueprint, token, **who))
+        setting = self.async_storage.set(blueprint, token, **who)
+        token = {}  # a traceback may show this frame
+        self._run(setting)
 
     def delete(self, blueprint: Owner, **who: Any) -> None:
         """Forget the token; fine if there is none."""

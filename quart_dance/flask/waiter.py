@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
@@ -37,7 +37,13 @@ class Waiter:
         """Call a function in the thread that waits, or if it is gone in another one."""
         context = copy_context()
         context.run(caller.set, None)  # nobody serves what it calls in turn
-        call = partial(context.run, function)
+        call = partial(_in_context, context, context.copy(), function)
+        try:
+            return await self._called(call)
+        finally:
+            _adopt(context, call.args[1])
+
+    async def _called(self, call: Callable[[], Any]) -> Any:
         if not self._gone:
             served = self._loop.create_future()
             self._calls.put((call, served))
@@ -79,8 +85,9 @@ class Waiter:
             self._loop.call_soon_threadsafe(self._begin, coroutine, context=context)
             while (work := self._next(end)) is not None:
                 call, served = work
-                # In no variable: a traceback may show this frame.
                 self._loop.call_soon_threadsafe(_set, served, _outcome(call))
+                # A traceback may show this frame, and they what the call returned.
+                work = served = None
         except BaseException:
             # Such as KeyboardInterrupt: the coroutine is of no use to anybody.
             self._loop.call_soon_threadsafe(self._abandon, served)
@@ -98,6 +105,20 @@ class Waiter:
             return self._calls.get(timeout=max(0, end - time.monotonic()))
         except Empty:
             raise TimeoutError("a storage did not answer in time") from None
+
+
+def _in_context(context: Context, before: Context, function: Callable[[], T]) -> T:
+    try:
+        return context.run(function)
+    finally:
+        _adopt(context, before)
+
+
+def _adopt(context: Context, before: Context) -> None:
+    """Set the ContextVars here that a call in another context has set there."""
+    for variable, value in context.items():
+        if variable not in before or before[variable] is not value:
+            variable.set(value)
 
 
 def _outcome(call: Callable[[], Any]) -> _Outcome:

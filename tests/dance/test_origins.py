@@ -60,13 +60,28 @@ async def test_foreign(dev_provider, url):
     assert token not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["https://[::1", "https://a:b/", "https://a\r\n.test/"])
-async def test_no_url_at_all(dev_provider, url):
+@pytest.mark.parametrize("withhold_token", [False, True])
+@pytest.mark.parametrize(
+    ("url", "params"),
+    [
+        ("https://[::1", None),
+        ("https://a:b/", None),
+        ("https://a\r\n.test/", None),
+        ("/users/\ud800", None),
+        ("/users", {"name": "\ud800"}),
+        ("/users", {"name": "a" * 70_000}),
+    ],
+)
+async def test_no_url_at_all(dev_provider, url, params, withhold_token):
     """R6: neither is anything sent to what cannot be read."""
     app, blueprint, network = world(dev_provider)
     async with app.app_context():
-        with pytest.raises((httpx2.InvalidURL, ForeignOriginError)):
-            await blueprint.session.get(url)
+        with pytest.raises(ForeignOriginError, match="not a URL") as caught:
+            await blueprint.session.get(
+                url, params=params, withhold_token=withhold_token
+            )
+    assert caught.value.blueprint is blueprint
+    assert caught.value.__context__ is None  # the library's errors hold the URL
     assert network.requests == []
 
 

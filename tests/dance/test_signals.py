@@ -18,7 +18,7 @@ from quart_dance.consumer import (
     oauth_revoked,
 )
 from quart_dance.consumer.storage import BaseStorage, MemoryStorage
-from quart_dance.errors import UserRequiredError
+from quart_dance.errors import ReceiverError, UserRequiredError
 from quart_dance.testing import DevProvider
 
 OLD = {"access_token": "an-older-token", "token_type": "bearer"}
@@ -67,19 +67,41 @@ async def test_a_login_that_succeeds(dev_provider: DevProvider, kind: Any) -> No
 @pytest.mark.parametrize("kind", [as_function, as_coroutine])
 @pytest.mark.parametrize(
     ("value", "stored"),
-    [(False, False), (None, True), (True, True), (0, True), ("", True), ("no", True)]
-    + [([], True), (("text", 401), True)],
+    [(False, False), (None, True), (True, True), (0, True), (1, True)],
 )
 async def test_what_a_receiver_returns(
     dev_provider: DevProvider, kind: Any, value: Any, stored: bool
 ) -> None:
-    """Exactly False keeps us from storing the token; nothing else but a response."""
+    """Exactly False keeps us from storing the token; other values do not."""
     app, blueprint = make_app(dev_provider, storage=MemoryStorage(OLD))
     with oauth_authorized.connected_to(kind(lambda *_, **__: value), blueprint):
         response = await Visitor(app).login(dev_provider)
     assert (response.status_code, response.location) == (302, "/")
     async with app.app_context():
         assert (await blueprint.token != OLD) is stored
+
+
+@pytest.mark.parametrize("kind", [as_function, as_coroutine])
+@pytest.mark.parametrize("value", ["", "no", b"no", [], {}, ("text", 401)])
+async def test_what_only_a_view_returns(
+    dev_provider: DevProvider, kind: Any, value: Any
+) -> None:
+    """A page that is no response is a failed login, and nothing is stored."""
+    app, blueprint = make_app(dev_provider, storage=MemoryStorage(OLD))
+    heard: list[Any] = []
+    with (
+        oauth_authorized.connected_to(kind(lambda *_, **__: value), blueprint),
+        oauth_login_failed.connected_to(
+            lambda _, exception: heard.append(exception), blueprint
+        ),
+    ):
+        response = await Visitor(app).login(dev_provider)
+    assert response.status_code == 500
+    [error] = heard
+    assert isinstance(error, ReceiverError) and isinstance(error, TypeError)
+    assert error.blueprint is blueprint and "make_response" in str(error)
+    async with app.app_context():
+        assert await blueprint.token == OLD
 
 
 @pytest.mark.parametrize("kind", [as_function, as_coroutine])

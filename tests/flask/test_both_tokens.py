@@ -240,6 +240,10 @@ async def test_users(dev_provider, kind, tmp_path):
         "https://provider.test@evil.test/",
         "https://provider.test.evil.test/",
         "../user",
+        "/users/\n",
+        "/users/\0",
+        pytest.param("/users/" + "a" * 70_000, id="long"),
+        pytest.param("/" + "a" * 65_534, id="long below base_url"),
     ],
 )
 async def test_foreign_origin(dev_provider, kind, url):

@@ -88,3 +88,36 @@ def test_end_with_a_storage_that_hangs():
     started = time.time()
     assert run("-X", "dev", "-c", SCRIPT).stdout.split() == ["a", "closing"]
     assert time.time() - started < 20
+
+
+FORK = """
+import logging, os, sys, warnings
+from types import SimpleNamespace
+from quart_dance.consumer.storage import MemoryStorage
+from quart_dance.flask import SyncStorage
+
+class Forked(MemoryStorage):
+    async def aclose(self):
+        pass
+
+    def after_fork(self):
+        print("let go", flush=True)
+
+class Failing(Forked):
+    def after_fork(self):
+        raise OSError("no such file")
+
+logging.getLogger("quart_dance").addHandler(logging.StreamHandler(sys.stdout))
+storages = [SyncStorage(kind()) for kind in (Failing, Forked)]
+for storage in storages:
+    storage.delete(SimpleNamespace(name="dev"))
+warnings.simplefilter("ignore", DeprecationWarning)
+if os.fork():
+    os.wait()
+"""
+
+
+def test_fork_with_a_storage_that_fails():
+    """A storage that fails after a fork does not keep the next one from letting go."""
+    said = run("-c", FORK).stdout.splitlines()
+    assert said[-1] == "let go" and "OSError: no such file" in said

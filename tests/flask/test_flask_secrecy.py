@@ -58,6 +58,26 @@ class Async(async_storages.MemoryStorage):
         raise RuntimeError(f"failed [parameters: {json.dumps(token)}]")
 
 
+class Refusing(Sync):
+    """A storage that says in our own words that it cannot keep a token."""
+
+    def set(self, blueprint: Any, token: Any) -> None:
+        raise StorageError("this is a replica")
+
+
+class AsyncRefusing(async_storages.MemoryStorage):
+    """The same with coroutines."""
+
+    async def set(self, blueprint: Any, token: Any) -> None:
+        raise StorageError("this is a replica")
+
+
+def refusing_in_time(token: Any = None) -> Any:
+    """Return a storage with coroutines whose calls may take some seconds."""
+    return SyncStorage(AsyncRefusing(token), timeout=30)
+
+
+refusing_kinds = pytest.mark.parametrize("kind", [Refusing, refusing_in_time])
 both_kinds = pytest.mark.parametrize("kind", [Sync, Async])
 
 
@@ -117,6 +137,14 @@ def test_storage_at_the_callback(library, kind):
     assert_discreet(error, *secrets)
 
 
+@refusing_kinds
+def test_refused_at_the_callback(library, kind):
+    """L2: an error of ours goes through as it is, and shows no token on its way."""
+    error, secrets = failed_login(library, storage=kind())
+    assert isinstance(error, StorageError) and "replica" in str(error)
+    assert_discreet(error, *secrets)
+
+
 def test_too_large(library):
     """L2: a token that no cookie holds."""
     fault = faults.Altered({"access_token": TOO_LONG})
@@ -142,6 +170,23 @@ def test_storage_elsewhere(library, kind, what):
     )
     assert isinstance(error, StorageError)
     assert_discreet(error, S)
+
+
+@refusing_kinds
+@pytest.mark.parametrize("what", ["set", "refresh", "failed refresh", "storage"])
+def test_refused_elsewhere(library, kind, what):
+    """L2: the same wherever else, and when reading the token was the last call."""
+    app, blueprint = library.make(storage=kind(EXPIRED))
+    answer = faults.Answer.json({"access_token": f"{S}-2", "token_type": "bearer"})
+    failed = what == "failed refresh"
+    library.provider.fault("token", faults.SERVER_ERROR if failed else answer)
+    calls: dict[str, Callable[[], Any]] = {
+        "set": lambda: blueprint.set_token(TOKEN),
+        "storage": lambda: blueprint.storage.set(blueprint, TOKEN),
+    }
+    error = fails(app, calls.get(what, lambda: blueprint.session.get("user")))
+    assert isinstance(error, TokenRequestError if failed else StorageError)
+    assert_discreet(error, S[:10])  # a future's repr cuts strings short
 
 
 @pytest.mark.parametrize(

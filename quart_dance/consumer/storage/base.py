@@ -14,6 +14,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from enum import Enum
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -38,6 +39,10 @@ NOBODY = Nobody.NOBODY
 _locks: WeakKeyDictionary[
     asyncio.AbstractEventLoop, WeakValueDictionary[object, asyncio.Lock]
 ] = WeakKeyDictionary()
+#: The turns that whoever runs has already; see `turn`.
+_turns: ContextVar[frozenset[asyncio.Lock]] = ContextVar(
+    "quart_dance_turns", default=frozenset()
+)
 
 
 class Owner(Protocol):
@@ -130,6 +135,11 @@ class BaseStorage(ABC):
         return True
 
     @property
+    def _takes_turns(self) -> bool:
+        """Whether one write to an account waits for another, in this process."""
+        return True
+
+    @property
     def keeps_accounts(self) -> bool:
         """Whether tokens are kept for users, as `account` is overridden to say."""
         return type(self).account is not BaseStorage.account
@@ -212,11 +222,23 @@ async def turn(
     """Write to an account one after the other, in this event loop.
 
     It makes the default `replace` a compare-and-swap; it is never held while a
-    provider is asked.
+    provider is asked. A storage's `get` may itself delete a token that is broken, so
+    whoever has the turn gets it again at once.
     """
-    account = await account_of(storage, blueprint, **who)
-    async with local_lock(storage, "turn", blueprint.name, account):
+    if not storage._takes_turns:
         yield
+        return
+    account = await account_of(storage, blueprint, **who)
+    lock, mine = local_lock(storage, "turn", blueprint.name, account), _turns.get()
+    if lock in mine:
+        yield
+        return
+    async with lock:
+        had = _turns.set(mine | {lock})
+        try:
+            yield
+        finally:
+            _turns.reset(had)
 
 
 async def saved(saving: Awaitable[T], *tokens: Token | None, named: bool = False) -> T:

@@ -12,7 +12,7 @@ from flask import current_app, has_app_context
 from werkzeug.local import LocalProxy
 
 from ...consumer.flow import SessionFlow
-from ...consumer.http import SyncResponse, send_now, sync_pool, target
+from ...consumer.http import URL, SyncResponse, send_now, sync_pool
 from ...consumer.options import Consumer
 from ...consumer.room import outside
 from ...consumer.runtime import Runtime, runtime
@@ -125,7 +125,8 @@ class OAuth2Session(SessionFlow):
             NotAuthorizedError: There is no token.
             TokenExpiredError: It has expired and cannot be refreshed.
             TokenRequestError: It has expired and the provider fails to refresh it.
-            ForeignOriginError: The token may not be seen at `url`; nothing was sent.
+            ForeignOriginError: The token may not be seen at `url`, or it is no URL;
+                nothing was sent.
             httpx2.HTTPError: The API cannot be reached.
         """
         with self.stream(
@@ -191,7 +192,7 @@ class OAuth2Session(SessionFlow):
     async def _send(
         self,
         method: str,
-        url: str,
+        url: URL,
         token: Token | None,
         follow_redirects: bool,
         content: dict[str, Any],
@@ -199,7 +200,7 @@ class OAuth2Session(SessionFlow):
         with send_now(
             sync_pool(keep(self._runtime()), self.blueprint, run),
             method,
-            target(self.blueprint, url, token),
+            url,
             token=token,
             cookies=self.cookies,
             follow_redirects=follow_redirects,
@@ -250,7 +251,14 @@ class OAuth2Session(SessionFlow):
 
 
 def wait_for(consumer: Consumer, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run what a consumer does in the event loop of this process, and wait for it."""
+    """Run what a consumer does in the event loop of this process, and wait for it.
+
+    Raises:
+        RuntimeError: There is no application at hand.
+    """
+    if not has_app_context():
+        coroutine.close()
+        raise outside(consumer)
     keep(runtime(current_app))
     return run(coroutine, consumer.async_storage)
 
