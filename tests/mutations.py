@@ -1,7 +1,8 @@
 """Take each check out of the library in turn, and see that a test turns red.
 
-Run it with ``python tests/mutations.py``, or with the names of some mutations. It
-works on copies in a temporary folder and exits 1 if a mutation survives.
+Run it with ``python tests/mutations.py``, or with the names of some mutations, or of
+the folders that have the tests. It works on copies in a temporary folder and exits 1 if
+a mutation survives.
 """
 
 from __future__ import annotations
@@ -1032,8 +1033,18 @@ def _parted(tests: str) -> tuple[str, str]:
 
 
 def main(names: list[str]) -> int:
-    """Run all mutations, or those named, and return the exit status."""
-    chosen = [m for m in MUTATIONS if not names or m.name in names]
+    """Run all mutations, or those named, and return the exit status.
+
+    Args:
+        names: Of mutations, or of the folders that all of a mutation's tests are in.
+    """
+    chosen = [
+        m
+        for m in MUTATIONS
+        if not names
+        or m.name in names
+        or {test.partition("/")[0] for test in m.tests.split()} <= set(names)
+    ]
     tests = " ".join(sorted({test for m in chosen for test in m.tests.split()}))
     nothing = "class StorageError"
     status, said = run_tests(Mutation("none", "errors.py", nothing, nothing, tests))
