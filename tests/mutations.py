@@ -1,7 +1,8 @@
 """Take each check out of the library in turn, and see that a test turns red.
 
-Run it with ``python tests/mutations.py``, or with the names of some mutations. It
-works on copies in a temporary folder and exits 1 if a mutation survives.
+Run it with ``python tests/mutations.py``, or with the names of some mutations, or of
+the folders that have the tests. It works on copies in a temporary folder and exits 1 if
+a mutation survives.
 """
 
 from __future__ import annotations
@@ -143,6 +144,13 @@ MUTATIONS = [
         "dance/test_attempts",
     ),
     Mutation(
+        "a request names a host",
+        "consumer/room.py",
+        "if not has_host(url):",
+        "if False:",
+        "flask/test_both_logins",
+    ),
+    Mutation(
         "a receiver may refuse",
         "consumer/dance.py",
         "if not any(result is False for result in results):",
@@ -195,7 +203,7 @@ MUTATIONS = [
     Mutation(
         "no user name in a URL",
         "oauth/urls.py",
-        'or "@" in parts.netloc',
+        '"@" in parts.netloc or ',
         "",
         "oauth",
     ),
@@ -1025,8 +1033,18 @@ def _parted(tests: str) -> tuple[str, str]:
 
 
 def main(names: list[str]) -> int:
-    """Run all mutations, or those named, and return the exit status."""
-    chosen = [m for m in MUTATIONS if not names or m.name in names]
+    """Run all mutations, or those named, and return the exit status.
+
+    Args:
+        names: Of mutations, or of the folders that all of a mutation's tests are in.
+    """
+    chosen = [
+        m
+        for m in MUTATIONS
+        if not names
+        or m.name in names
+        or {test.partition("/")[0] for test in m.tests.split()} <= set(names)
+    ]
     tests = " ".join(sorted({test for m in chosen for test in m.tests.split()}))
     nothing = "class StorageError"
     status, said = run_tests(Mutation("none", "errors.py", nothing, nothing, tests))

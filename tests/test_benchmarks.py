@@ -12,6 +12,8 @@ import pytest
 from blocks import ROOT
 from sites import REDIS
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = ROOT / "tests" / "benchmarks" / "storages.py"
 OPERATIONS = ["get", "set", "delete"]
 WITHOUT = ["MemoryStorage", "SessionStorage", "FileStorage"]

@@ -113,8 +113,7 @@ class OAuth2Dance(Consumer):
         )
 
     def _redirect_uri(self, visit: Visit) -> str:
-        uri = self.redirect_uri or visit.callback_url
-        parts = urlsplit(uri)
+        uri, parts = visit.callback_url, urlsplit(visit.callback_url)
         insecure = parts.scheme == "http" and self.allow_insecure_redirect
         if not is_secure(uri) and not insecure:
             raise ConfigurationError(

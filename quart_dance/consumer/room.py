@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, cast
 from urllib.parse import urlsplit, urlunsplit
 
-from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.exceptions import BadRequest, MethodNotAllowed
 
 from ..errors import ConfigurationError, StorageError, TokenRequestError
 from ..oauth import oauth2
 from ..oauth.answer import Answer, check
 from ..oauth.attempt import LIFE
 from ..oauth.token import Token, complete
+from ..oauth.urls import has_host
 from . import pages
 from .hooks import registered_name
 from .http import post_form
@@ -218,7 +219,9 @@ class Room(Consumer):
             cookies=request.cookies,
             cross_site=request.headers.get("Sec-Fetch-Site") == "cross-site",
             login_url=url_for(f"{name}.login", _external=False, **view_args),
-            callback_url=self._external(f"{name}.authorized", view_args),
+            callback_url=(
+                self.redirect_uri or self._external(f"{name}.authorized", view_args)
+            ),
             home=home,
             secret_keys=[key for key in keys if key],
             runtime=runtime(app),
@@ -229,8 +232,14 @@ class Room(Consumer):
 
         The request's Host header counts only where there is no ``SERVER_NAME``: with
         one, the frameworks build URLs from it.
+
+        Raises:
+            BadRequest: The request names no host (RFC 9112, section 3.2).
         """
-        parts = urlsplit(self.web.url_for(endpoint, _external=True, **values))
+        url = self.web.url_for(endpoint, _external=True, **values)
+        if not has_host(url):
+            raise BadRequest("The Host header is missing or invalid.")
+        parts = urlsplit(url)
         if self.web.current_app.config.get("PREFER_SECURE_URLS"):  # Quart's
             parts = parts._replace(scheme="https")
         return str(urlunsplit(parts))

@@ -24,7 +24,7 @@ class Visit:
         cookies: All of the request's.
         cross_site: Whether another site made the browser come here (Fetch Metadata).
         login_url: Of this blueprint, as a path.
-        callback_url: Of this blueprint, absolute, as the visitor sees it.
+        callback_url: Of this blueprint, absolute, as the provider is told it.
         home: Where the visitor goes after the login, without a `next`.
         secret_keys: The application's, the current one first.
         runtime: The application's.

@@ -42,14 +42,23 @@ def is_secure(url: str) -> bool:
     RFC 6749, section 3.1.2.1; RFC 8252, section 7.3. A URL with a user name in it
     (``https://provider@evil``) is never secure.
     """
+    if not has_host(url):
+        return False
+    parts = urlsplit(url)
+    if "@" in parts.netloc or "\\" in url:
+        return False
+    host = str(parts.hostname)
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+
+
+def has_host(url: str) -> bool:
+    """Say whether a URL names a host, and a port that is one if it names any."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         return False
-    if not host or "@" in parts.netloc or "\\" in url:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+    return bool(host)
 
 
 def is_loopback(host: str) -> bool:

@@ -142,6 +142,25 @@ async def test_next(dev_provider, kind, wanted):
 
 
 @both
+@pytest.mark.parametrize("path", ["/login/dev", "/login/dev/authorized?state=a"])
+@pytest.mark.parametrize("host", ["", "a b", "localhost:", "localhost:99999", "a@b"])
+async def test_no_host(dev_provider, kind, host, path, caplog):
+    """R2: a Host header that names no host is a bad request, and nothing is logged."""
+    room = Room(kind, dev_provider)
+    page = await room.visitor().get(path, {"Host": host})
+    assert page.status == 400 and "Host header" in page.text
+    assert caplog.records == []
+
+
+@both
+async def test_no_host_needed(dev_provider, kind):
+    """R4: with redirect_uri= the Host header does not matter."""
+    room = Room(kind, dev_provider, redirect_uri=CALLBACK)
+    page = await room.visitor().get("/login/dev", {"Host": "a b"})
+    assert query(page.location or "")["redirect_uri"] == CALLBACK
+
+
+@both
 @pytest.mark.filterwarnings("ignore:Current server name")  # Quart's, of the Host
 async def test_host_header(dev_provider, kind):
     """R2: with SERVER_NAME no Host header changes the redirect URI."""

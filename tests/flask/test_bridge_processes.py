@@ -14,6 +14,8 @@ import pytest
 from forking import Base
 from sqlalchemy.ext.asyncio import create_async_engine
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 

@@ -235,6 +235,25 @@ def test_token_outside_of_a_context(library):
         session.get("user")
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda blueprint: setattr(blueprint, "token", {"access_token": "abc"}),
+        lambda blueprint: blueprint.set_token({"access_token": "abc"}),
+        lambda blueprint: delattr(blueprint, "token"),
+        lambda blueprint: blueprint.delete_token(),
+        lambda blueprint: blueprint.revoke_token(),
+        lambda blueprint: blueprint.config.update(user="ada"),
+    ],
+)
+def test_change_outside_of_a_context(library, use):
+    """Neither is there anything to change, and no coroutine is left behind."""
+    blueprint = library.blueprint(storage=library.storages.MemoryStorage())
+    with pytest.raises(RuntimeError, match=r"session_for\(user_id=…, app=app\)"):
+        use(blueprint)
+    assert blueprint.token is None and dict(blueprint.config) == {}
+
+
 def test_prefix(library):
     """R3: below a prefix all URLs have it, and so has the cookie of the login."""
     app, blueprint = library.make()

@@ -108,7 +108,7 @@ def test_config_is_of_a_request(shop):
             shop.blueprint.config["user_id"] = user_id
             shop.blueprint.token = made_up(f"token-of-{user_id}")
     assert shop.rows() == [(1, "token-of-1"), (2, "token-of-2")]
-    with pytest.raises(TypeError):
+    with pytest.raises(RuntimeError, match="there is no request here"):
         shop.blueprint.config["user_id"] = 1
     assert dict(shop.blueprint.config) == {}
 

@@ -12,6 +12,8 @@ from opening import empty_tables, in_redis, make_tables
 
 from quart_dance.testing.contract import AccountsContract, SharedContract
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="class")
 def url(

@@ -14,6 +14,8 @@ from serving import served
 
 from quart_dance.testing import DevProvider, faults
 
+pytestmark = pytest.mark.slow
+
 OWNER = SimpleNamespace(name="dev")
 PLACES = ["postgresql", "mariadb", "sqlite", "file"]
 CACHED = [f"{name} redis cache" for name in PLACES if name != "file"]

@@ -14,6 +14,8 @@ import pytest
 from quart_dance.errors import StorageError
 from quart_dance.testing.contract import DurableContract, SharedContract
 
+pytestmark = pytest.mark.slow
+
 
 class Broken(SharedContract):
     """A storage with a flaw.

@@ -8,7 +8,10 @@ from linear import Event, final_states
 from random_work import Accounts
 
 # Of what redis-py has given up aiocache still calls some.
-pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Call to deprecated:DeprecationWarning"),
+]
 
 
 class CachedAccounts(Accounts):

@@ -11,6 +11,8 @@ from sqlalchemy import func, insert, select
 
 from quart_dance.consumer.storage.upgrade import upgrade
 
+pytestmark = pytest.mark.slow
+
 ACCOUNTS = 50_000
 
 

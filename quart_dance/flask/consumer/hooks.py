@@ -1,8 +1,9 @@
-"""Where Flask calls us, and where we call the application's own functions."""
+"""Where Flask calls us, where we call the application, and where neither is there."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import UserDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -12,6 +13,8 @@ import flask
 from flask import Flask, Response, current_app
 
 from ...consumer.hooks import answer, own_handler, put
+from ...consumer.options import Consumer
+from ...consumer.room import outside
 from ...consumer.storage.session import mark_end
 from ...errors import OAuthError
 
@@ -48,3 +51,14 @@ def ensure_sync(function: Callable[..., Any]) -> Callable[..., Any]:
             return pool.submit(copy_context().run, sync, *args, **kwargs).result()
 
     return sync if sync is function else call
+
+
+class NobodysConfig(UserDict[str, Any]):
+    """What `blueprint.config` is where nobody visits: empty, and it stays so."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        super().__init__()
+        self._consumer = consumer
+
+    def __setitem__(self, key: str, item: Any) -> None:
+        raise outside(self._consumer)

@@ -6,7 +6,6 @@ import hmac
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, ClassVar, Unpack, cast
 
 import flask
@@ -26,7 +25,7 @@ from ...oauth.attempt import Attempt, Seal, cookie_name
 from ...oauth.token import Token
 from ..async_storages import as_async
 from ..bridge import check_threads, run
-from .hooks import ensure_sync, install
+from .hooks import NobodysConfig, ensure_sync, install
 from .requests import OAuth2Session, SessionProxy, read, wait_for
 from .storage.session import SessionStorage
 
@@ -135,10 +134,11 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
         """Whose visit it is, as ``config["user"]`` or ``config["user_id"]``.
 
         Flask-Dance has one for all; this is the visit's alone. `SQLAlchemyStorage`
-        looks into it where it has no user of its own.
+        looks into it where it has no user of its own. Without an application context
+        it is empty, and setting it raises a RuntimeError.
         """
         if not flask.has_app_context():
-            return cast(MutableMapping[str, Any], MappingProxyType({}))
+            return NobodysConfig(self)
         return cast(dict[str, Any], self._of_visit("config", dict))
 
     def session_for(

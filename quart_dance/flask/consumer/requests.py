@@ -251,7 +251,14 @@ class OAuth2Session(SessionFlow):
 
 
 def wait_for(consumer: Consumer, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run what a consumer does in the event loop of this process, and wait for it."""
+    """Run what a consumer does in the event loop of this process, and wait for it.
+
+    Raises:
+        RuntimeError: There is no application at hand.
+    """
+    if not has_app_context():
+        coroutine.close()
+        raise outside(consumer)
     keep(runtime(current_app))
     return run(coroutine, consumer.async_storage)
 
