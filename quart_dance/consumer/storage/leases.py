@@ -146,10 +146,10 @@ class Leases:
         taken = update(table).where(and_(table.c.name == name, free)).values(mine)
         if connection.execute(taken).rowcount == 1:
             return True
-        # MariaDB and MySQL have locked the gap where the row would be, for all who
-        # look for a row there; each would then wait for the others.
-        connection.commit()
         if connection.dialect.name in MYSQL:
+            # It has locked the gap where the row would be, for all who look for a row
+            # there; each would then wait for the others.
+            connection.commit()
             first: Any = mysql.insert(table).prefix_with("IGNORE")
         else:
             first = _insert(connection, table).on_conflict_do_nothing()

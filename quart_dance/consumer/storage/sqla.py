@@ -34,9 +34,9 @@ class SQLAlchemyStorage(BaseStorage):
 
     The database is PostgreSQL, MariaDB or MySQL, or SQLite.
 
-    Connections and transactions are its own, and short: whatever is passed as
-    `session` only says which engine. What an application has not committed is neither
-    seen nor touched.
+    Connections and transactions are its own, and short: `session` only says which
+    engine. What an application has not committed is neither seen nor touched; but
+    SQLite in memory has one connection for all, and is no place for tokens.
 
     Args:
         model: The mapped class, with `provider` and `token`, and for users with a

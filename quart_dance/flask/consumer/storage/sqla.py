@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any, Protocol, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy import inspect as inspect_model
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from ....consumer.storage import sqla, table
 from ....consumer.storage.base import BaseStorage, Owner
@@ -18,6 +19,7 @@ from ....consumer.storage.cache import TokenCache
 from ....consumer.storage.caller import in_caller
 from ....consumer.storage.database import Work, run
 from ....consumer.storage.model import OAuthConsumerMixin
+from ....errors import StorageError
 from ....oauth.token import Token
 from ...storages import SyncStorage
 
@@ -43,6 +45,11 @@ class SQLAlchemyStorage(SyncStorage):
     Connections and transactions are its own, and short: `session` only says which
     engine, and what an application has not committed is neither seen nor touched. The
     statements run in the thread of whoever needs a token.
+
+    SQLite in memory has one connection for all. There, while the application has
+    something on it that is not committed, what is stored is part of that transaction,
+    to be committed or rolled back with it. That is for `db.session`, a
+    `scoped_session` or a `Session`; otherwise StorageError is raised then.
 
     Args:
         model: The mapped class; see `OAuthConsumerMixin`.
@@ -111,7 +118,43 @@ class _CallersTable(table.TokenTable):
     async def _execute(
         self, engine: Engine, kind: Work, work: Callable[[Connection], T]
     ) -> T:
-        return await in_caller(run, engine, kind, work)
+        return await in_caller(self._run_here, engine, kind, work)
+
+    def _run_here(
+        self, engine: Engine, kind: Work, work: Callable[[Connection], T]
+    ) -> T:
+        if not _is_busy(engine):
+            return run(engine, kind, work)
+        # A connection of our own would be this one: to give it back ends what others
+        # have begun there.
+        session: Any = self.session
+        if isinstance(session, scoped_session):
+            session = session()
+        if not (isinstance(session, Session) and session.in_transaction()):
+            raise StorageError(
+                "SQLite in memory has one connection for all, and something on it is "
+                "not committed: commit it first, or use a database in a file"
+            )
+        mapper = inspect_model(self.model)
+        connection = session.connection(bind_arguments={"mapper": mapper})
+        with connection.begin_nested():
+            return work(connection)
+
+
+def _is_busy(engine: Engine) -> bool:
+    """Say whether all share a connection, on which a transaction has begun.
+
+    All, or all in this thread: so it is where SQLite keeps a database in memory.
+    """
+    pool, connection = engine.pool, cast(Any, None)
+    if engine.dialect.name != "sqlite":
+        return False
+    if isinstance(pool, StaticPool):
+        connection = pool.connection.dbapi_connection
+    elif isinstance(pool, SingletonThreadPool):
+        with closing(pool.connect()) as shared:  # counted: stays open for the others
+            connection = shared.dbapi_connection
+    return connection is not None and connection.in_transaction
 
 
 class _CallersDatabase(sqla.SQLAlchemyStorage):
