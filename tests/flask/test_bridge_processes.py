@@ -62,8 +62,11 @@ def test_threads_and_a_fork(url, calls, mode):
         run(*mode, str(HERE / "forking.py"), url, str(calls)).stdout
     )
     assert said["child"] == 0
-    assert said["after"] == said["before"]
-    assert said["after"]["connections"] == 0
+    before, after = said["before"], said["after"]
+    # Those that open a database's file come and go.
+    assert after.pop("threads") <= before.pop("threads") + 1
+    assert after == before
+    assert after["connections"] == 0
     assert time.time() - said["end"] < 5
 
 

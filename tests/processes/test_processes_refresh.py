@@ -167,6 +167,7 @@ def test_killed(crew, provider, place, framework, when, rotated):
     refreshes, and all succeed. Else there is one invalid_grant, and the visitor has to
     log in again: no error, and no token that is left behind.
     """
+    place["lease_seconds"] = 3
     give_expired(provider, place, 1)
     die = when if when in ("before", "after") else ""
     if not die:

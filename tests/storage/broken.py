@@ -27,6 +27,7 @@ class RefusingLock(FileStorage):
     async def refresh_lock(self, blueprint):
         async with local_lock(self, blueprint.name):
             async with lock_file(self, blueprint, wait=False):
+                await asyncio.sleep(0.3)  # long enough for the others to come
                 yield
 
 

@@ -133,15 +133,18 @@ class Rows:
         """
         mine = self._mine(connection.dialect.name, user is None)
         query = select(*self.key).where(mine).order_by(*self.newest)
-        rows = connection.execute(query, _account(provider, user)).all()
-        for row in rows[1:]:
-            connection.execute(delete(self.table).where(self._is_row(row)))
         new = self._new(token)
-        if rows:
+        # Others, who do not take the lock, may delete a row, and put another one there,
+        # between our reading and our writing: then it is read as it is now, and kept.
+        for reading in (query, query.with_for_update()):
+            rows = connection.execute(reading, _account(provider, user)).all()
+            for row in rows[1:]:
+                connection.execute(delete(self.table).where(self._is_row(row)))
+            if not rows:
+                break
             changed = update(self.table).where(self._is_row(rows[0])).values(new)
             if connection.execute(changed).rowcount == 1:
                 return
-        # There was none, or somebody has deleted it meanwhile.
         values = {**self.filed_under(provider, user), **new}
         connection.execute(insert(self.table).values(values))
 
