@@ -7,6 +7,7 @@ from typing import Any
 
 import flask
 import pytest
+from accounts import SyncAccounts
 from flask_login import current_user
 from libraries import OURS, THEIRS, Library, old_clock
 from rooms import FlaskVisitor
@@ -26,6 +27,12 @@ def move(visitor: FlaskVisitor, app: flask.Flask) -> FlaskVisitor:
     with moved.client.session_transaction(base_url="https://app.test") as session:
         session.update(kept)
     return moved
+
+
+def become(user: str) -> str:
+    """Let a user log in."""
+    flask.session["user"] = user
+    return user
 
 
 @ways
@@ -76,6 +83,30 @@ def test_login_under_way(dev_provider):
     moved = move(visitor, new.make()[0])
     assert moved.open(callback).location == "/"
     assert moved.open("/me").text == "alice"
+
+
+@pytest.mark.parametrize(
+    ("begun_by", "texts"),
+    [(THEIRS, ("nobody", "alice")), (OURS, ("nobody", "nobody"))],
+)
+def test_login_under_way_and_another_user(dev_provider, begun_by, texts):
+    """C22: what Flask-Dance began is stored for who is there in the end; ours fails."""
+    app, _ = Library(OURS, dev_provider).make(storage=SyncAccounts())
+    begins = app if begun_by == OURS else Library(THEIRS, dev_provider).make()[0]
+    app.add_url_rule("/be/<user>", "be", become)
+    begins.add_url_rule("/be/<user>", "become", become)
+    visitor = FlaskVisitor(begins)
+    visitor.open("/be/ada")
+    begun = visitor.open("/login/dev").location
+    callback = asyncio.run(dev_provider.approve(begun))
+    moved = visitor if begun_by == OURS else move(visitor, app)
+    moved.open("/be/bob")
+    moved.open(callback)
+    seen = []
+    for user in ("ada", "bob"):
+        moved.open(f"/be/{user}")
+        seen.append(moved.open("/me").text)
+    assert tuple(seen) == texts
 
 
 @pytest.mark.parametrize("kind", ["session", "memory", "table"])
