@@ -17,7 +17,7 @@ import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from flask import has_request_context
 
@@ -67,14 +67,15 @@ class Bridge:
 
     Attributes:
         gate: What lets calls in.
-        storages: Those with something to be closed at the end of the process, by id.
-            Nobody else can: their connections belong to this event loop.
+        storages: Those with something to be closed at the end of the process, by its
+            id. Nobody else can: their connections belong to this event loop.
         others: What else is closed then, if it is still there.
     """
 
     def __init__(self) -> None:
         self.gate = Gate()
         self.storages: dict[int, BaseStorage] = {}
+        self._known: WeakValueDictionary[int, BaseStorage] = WeakValueDictionary()
         self.others: WeakSet[Closable] = WeakSet()
         self._loop: _Loop | None = None
         self._thread: threading.Thread
@@ -90,6 +91,19 @@ class Bridge:
             raise
         with self.gate.passing():
             return Waiter(loop).wait(coroutine, timeout)
+
+    def keep(self, storage: BaseStorage) -> None:
+        """Have a storage closed, or another one of the same connections."""
+        if self._known.get(id(storage)) is storage:
+            return
+        with suppress(Exception):  # it has nothing yet; its methods will say why
+            self.storages[id(storage._holds)] = storage
+            self._known[id(storage)] = storage
+
+    def forget(self, storage: BaseStorage) -> None:
+        """Let go of a storage that has been closed."""
+        self._known.clear()  # others of the same connections may open them again
+        self.storages.pop(id(storage._holds), None)
 
     def _check(self) -> None:
         check_threads()
@@ -178,7 +192,7 @@ def run(
             threads are greenlets.
     """
     if storage is not None and type(storage).aclose is not BaseStorage.aclose:
-        _bridge.storages[id(storage)] = storage
+        _bridge.keep(storage)
     return _bridge.run(coroutine, timeout)
 
 
@@ -191,7 +205,7 @@ def keep(closable: C) -> C:
 def close(storage: BaseStorage) -> None:
     """Close a storage now."""
     run(storage.aclose())
-    _bridge.storages.pop(id(storage), None)
+    _bridge.forget(storage)
 
 
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:

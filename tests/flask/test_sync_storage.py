@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager, closing
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 import flask
 import pytest
@@ -18,7 +20,8 @@ from flask import Flask
 from forking import OAuth
 from quart import Quart
 from rooms import FlaskVisitor, make_flask_app
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.exc import UnboundExecutionError
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.schema import CreateTable
 
 from quart_dance.consumer import oauth_authorized
@@ -246,6 +249,30 @@ def test_a_receiver_reads(dev_provider):
         before, after = read
         assert before is None
         assert after["access_token"] == dev_provider.tokens[-1].access_token
+
+
+def test_many_over_one_engine(tmp_path):
+    """Storages that come and go are collected; the last one's engine is closed."""
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/tokens.db")
+    with closing(sqlite3.connect(tmp_path / "tokens.db")) as database:
+        database.execute(str(CreateTable(OAuth.__table__)))
+    alive: WeakSet[Any] = WeakSet()
+    for _ in range(3):
+        storage = SyncStorage(SQLAlchemyStorage(OAuth, engine))
+        alive.add(storage.async_storage)
+        assert storage.get(OWNER, user_id=1) is None
+        gc.collect()
+    assert list(alive) == [storage.async_storage]
+    assert engine.pool.checkedin() == 1
+    storage.close()
+    assert engine.pool.checkedin() == 0
+
+
+def test_without_an_engine():
+    """A session that leads nowhere fails where it is used, as it does with `await`."""
+    storage = SyncStorage(SQLAlchemyStorage(OAuth, async_sessionmaker()))
+    with pytest.raises(UnboundExecutionError):
+        storage.get(OWNER, user_id=1)
 
 
 def test_close(tmp_path):

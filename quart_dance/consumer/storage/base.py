@@ -144,6 +144,11 @@ class BaseStorage(ABC):
         """Whether tokens are kept for users, as `account` is overridden to say."""
         return type(self).account is not BaseStorage.account
 
+    @property
+    def _holds(self) -> object:
+        """What `aclose` closes; of storages that share it one is enough."""
+        return self
+
     async def aclose(self) -> None:  # noqa: B027
         """Close what this storage holds open in the running event loop.
 

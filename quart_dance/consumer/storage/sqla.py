@@ -114,10 +114,7 @@ class SQLAlchemyStorage(BaseStorage):
             StorageError: The database failed.
         """
         who = await self._who("get", user, user_id)
-
-        async def load() -> Token | None:
-            return await self._load(blueprint, who)
-
+        load = partial(self._load, blueprint, who)
         if self.cache is None:
             return await load()
         return await self.cache.read(await self._cache_key(blueprint, who), load)
@@ -239,6 +236,10 @@ class SQLAlchemyStorage(BaseStorage):
     def named(self, account: str) -> dict[str, Any]:
         """Return how to name an account to the other methods."""
         return {"user_id": account}
+
+    @property
+    def _holds(self) -> object:
+        return self._table.engine()
 
     async def aclose(self) -> None:
         """Close the connections that lie in the engine's pool."""
