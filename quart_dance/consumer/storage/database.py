@@ -111,7 +111,7 @@ def address(connection: Connection, table: Table) -> tuple[str, ...]:
 
 def _run_once(engine: Engine, kind: Work, work: Callable[[Connection], T]) -> T:
     with engine.connect() as connection:
-        if kind is Work.TRANSACTION:
+        if kind is Work.TRANSACTION and not _is_serial(connection):
             level = _ISOLATION[engine.dialect.name]
             connection.execution_options(isolation_level=level)
         elif engine.dialect.name == "postgresql":
@@ -121,6 +121,17 @@ def _run_once(engine: Engine, kind: Work, work: Callable[[Connection], T]) -> T:
         if kind is not Work.READ:
             connection.commit()
         return result
+
+
+def _is_serial(connection: Connection) -> bool:
+    """Say whether this is SQLite, unless somebody has set it to AUTOCOMMIT.
+
+    To set what is set already would keep others waiting.
+    """
+    if connection.dialect.name != "sqlite":
+        return False
+    driver: Any = connection.connection.dbapi_connection
+    return driver.isolation_level is not None
 
 
 def _pause(engine: Engine, attempt: int) -> None:
