@@ -126,7 +126,7 @@ def _run_once(engine: Engine, kind: Work, work: Callable[[Connection], T]) -> T:
 def _is_serial(connection: Connection) -> bool:
     """Say whether this is SQLite, unless somebody has set it to AUTOCOMMIT.
 
-    To set what is set already would keep others waiting.
+    There to set what is set already takes trips to the driver's thread, for nothing.
     """
     if connection.dialect.name != "sqlite":
         return False
