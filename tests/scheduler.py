@@ -26,8 +26,9 @@ class Scheduler:
 
     Whatever calls `park` stays there until everything that can run has come to rest;
     then one of those that are parked, drawn by the seed, goes on. The loop itself says
-    when it rests: it asks its selector to wait. Where nothing is parked and a timer
-    runs, the clock of the loop jumps to its end, so deadlines cost no time.
+    when it rests: it asks its selector to wait. The clock of the loop stands still, and
+    jumps to the end of the next timer where nothing is parked: deadlines cost no time,
+    and none ends because the machine is busy.
 
     Attributes:
         most: How many calls were parked at once, at most.
@@ -36,7 +37,7 @@ class Scheduler:
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
         self._parked: list[asyncio.Future[None]] = []
-        self._skipped = 0.0
+        self._time = 0.0
         self.most = 0
 
     def run(self, test: Coroutine[Any, Any, T]) -> T:
@@ -67,13 +68,13 @@ class Scheduler:
             drawn = self._random.randrange(len(self._parked))
             self._parked.pop(drawn).set_result(None)
         elif wait is not None:
-            self._skipped += wait
+            self._time += wait
         else:
             raise AssertionError("everything waits, and nothing is parked")
 
-    def skipped(self) -> float:
+    def time(self) -> float:
         """Return how many seconds the clock has jumped in all."""
-        return self._skipped
+        return self._time
 
 
 class _Selector(selectors.DefaultSelector):
@@ -97,7 +98,7 @@ class _Loop(asyncio.SelectorEventLoop):
         super().__init__(_Selector(scheduler))
 
     def time(self) -> float:
-        return super().time() + self._scheduler.skipped()
+        return self._scheduler.time()
 
 
 class ParkedTransport(httpx2.AsyncBaseTransport):
