@@ -16,7 +16,8 @@ from promises import COLUMNS, PROMISES
 
 from quart_dance import errors
 from quart_dance.consumer import http, signals
-from quart_dance.consumer.options import BlueprintOptions, Consumer, OAuth2Options
+from quart_dance.consumer.consumer import Consumer
+from quart_dance.consumer.options import BlueprintOptions, OAuth2Options
 from quart_dance.consumer.runtime import Runtime
 from quart_dance.consumer.storage import cache, redis, session
 from quart_dance.contrib import github, google

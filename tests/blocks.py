@@ -11,7 +11,10 @@ that one ends, with its names.
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,3 +75,15 @@ def read(dev_provider: DevProvider) -> Callable[[str, str], SimpleNamespace]:
         return module
 
     return run
+
+
+def run_pytest(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the tests in a folder as somebody else would who has installed us."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir=."],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

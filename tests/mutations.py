@@ -195,7 +195,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the token stays at its origin",
-        "consumer/http.py",
+        "consumer/origins.py",
         "if token is None or _is_allowed(consumer, parsed, token):",
         "if True:",
         "dance/test_origins",
@@ -209,7 +209,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a redirect leaves the token behind",
-        "consumer/http.py",
+        "consumer/calls.py",
         'following.headers.pop("Authorization", None)',
         "pass",
         "dance/test_origins dance/test_redirects",
@@ -224,7 +224,7 @@ MUTATIONS = [
     ),
     Mutation(
         "provider URLs are https",
-        "consumer/options.py",
+        "consumer/consumer.py",
         "if not is_secure(url):",
         "if False:",
         "dance/test_redirects dance/test_urls",
@@ -763,7 +763,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a new token waits for its turn",
-        "consumer/options.py",
+        "consumer/consumer.py",
         "async with turn(self.async_storage, self):\n"
         "            await saved(self.async_storage.set(",
         "if True:\n            await saved(self.async_storage.set(",
@@ -771,7 +771,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a logout waits for its turn",
-        "consumer/options.py",
+        "consumer/consumer.py",
         "async with turn(self.async_storage, self):\n"
         "            await saved(self.async_storage.delete(",
         "if True:\n            await saved(self.async_storage.delete(",
@@ -794,14 +794,14 @@ MUTATIONS = [
     # What is refused
     Mutation(
         "a storage may be false",
-        "consumer/options.py",
+        "consumer/consumer.py",
         "if storage is not None:",
         "if storage:",
         "dance/test_refusals",
     ),
     Mutation(
         "no token over plain http",
-        "consumer/http.py",
+        "consumer/origins.py",
         "if not is_secure(str(url)):",
         "if False:",
         "dance/test_refusals",
@@ -815,7 +815,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a header can carry the token that is stored",
-        "consumer/options.py",
+        "consumer/consumer.py",
         "if not has_access_token(token):",
         'if not isinstance(token.get("access_token"), str):',
         "dance/test_refusals",

@@ -41,11 +41,11 @@ def cancelled_at(
             value, resume = error, coroutine.throw
 
 
-async def get(app: Quart, url: str, visitor: Visitor, gone: asyncio.Event) -> int:
-    """Open a page as a client that may go away; return the status, 0 for none."""
-    parts, status, sent = urlsplit(url), 0, False
+def scope_of(url: str, visitor: Visitor) -> dict[str, Any]:
+    """Return the ASGI scope of a visitor's GET."""
+    parts = urlsplit(url)
     cookies = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
-    scope = {
+    return {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -55,10 +55,16 @@ async def get(app: Quart, url: str, visitor: Visitor, gone: asyncio.Event) -> in
         "raw_path": parts.path.encode(),
         "query_string": parts.query.encode(),
         "root_path": "",
-        "headers": [(b"host", b"app.test"), (b"cookie", cookies.encode())],
+        "headers": [(b"host", visitor.host.encode()), (b"cookie", cookies.encode())],
         "client": ("127.0.0.1", 0),
+        "server": ("127.0.0.1", 443),
         "extensions": {},
     }
+
+
+async def get(app: Quart, url: str, visitor: Visitor, gone: asyncio.Event) -> int:
+    """Open a page as a client that may go away; return the status, 0 for none."""
+    status, sent = 0, False
 
     async def receive() -> dict[str, Any]:
         nonlocal sent
@@ -74,7 +80,8 @@ async def get(app: Quart, url: str, visitor: Visitor, gone: asyncio.Event) -> in
         if event["type"] == "http.response.body" and not event.get("more_body"):
             gone.set()
 
-    await app(scope, receive, send)  # type: ignore[arg-type]
+    scope: Any = scope_of(url, visitor)
+    await app(scope, receive, send)
     return status
 
 

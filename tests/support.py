@@ -11,6 +11,7 @@ from quart import Quart, Response
 
 from quart_dance.consumer import OAuth2ConsumerBlueprint
 from quart_dance.consumer.runtime import runtime
+from quart_dance.consumer.storage import MemoryStorage
 from quart_dance.testing import DevProvider
 
 
@@ -167,3 +168,22 @@ class Api:
             return httpx2.Response(200, stream=Body(b"fine"))
         headers = {"WWW-Authenticate": self.challenge} if self.challenge else {}
         return httpx2.Response(401, headers=headers, stream=Body(b"no"))
+
+
+#: What `Api` takes no longer; with a refresh token it gives out another.
+TOKEN = {"access_token": "old", "token_type": "bearer"}
+REFRESHABLE = {**TOKEN, "refresh_token": "rt-1"}
+
+
+def make_api_app(
+    api: Any, token: dict[str, Any], **options: Any
+) -> tuple[Quart, OAuth2ConsumerBlueprint, Transport]:
+    """Return an application that has a token for an `Api`, and the way to it."""
+    transport = Transport(api)
+    given = {
+        "storage": MemoryStorage(token),
+        "auto_refresh_url": "https://provider.test/token",
+        **options,
+    }
+    app, blueprint = make_client_app(transport, **given)
+    return app, blueprint, transport

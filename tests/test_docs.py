@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
 import subprocess
-import sys
 from pathlib import Path
 
 import blocks
 import pytest
-from blocks import ROOT, Page
+from blocks import ROOT, Page, run_pytest
 from support import Visitor, query
 
 from quart_dance import errors
 from quart_dance.consumer import signals
-from quart_dance.consumer.options import BlueprintOptions, Consumer, OAuth2Options
+from quart_dance.consumer.consumer import Consumer
+from quart_dance.consumer.options import BlueprintOptions, OAuth2Options
 
 read = blocks.read
 PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
@@ -153,34 +152,27 @@ async def test_block_signals_signup(read, dev_provider):
 
 def test_block_testing_fixture(tmp_path):
     """The page's own tests pass."""
-    done = run_pytest("fixture", tmp_path)
+    done = run_page("fixture", tmp_path)
     assert " 3 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_block_testing_contract(tmp_path):
     """The contract is run, and the storage of the page passes it."""
-    done = run_pytest("contract", tmp_path)
+    done = run_page("contract", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
 
 
 def test_block_testing_shared(tmp_path):
     """Processes open the storage of the page, and it keeps its promises."""
-    done = run_pytest("shared", tmp_path)
+    done = run_page("shared", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
 
 
-def run_pytest(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run_page(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Write the files of a module of the testing page, and run them."""
     for code in Page("docs/testing.md").blocks[name]:
         file = code.partition("\n")[0].removeprefix("# ")
         (folder / file).write_text(code, "utf-8")
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir=."],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_pytest(folder)

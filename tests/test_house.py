@@ -30,8 +30,11 @@ consumer.pages
 consumer.pending
 consumer.runtime
 consumer.options
+consumer.consumer
 consumer.visit
 consumer.http
+consumer.origins
+consumer.calls
 consumer.refresh
 consumer.flow
 consumer.client

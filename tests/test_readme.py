@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from blocks import ROOT, Page
+from blocks import ROOT, Page, run_pytest
 from quart_auth import AuthUser, login_user
 from support import Visitor, make_app, query
 
@@ -53,18 +49,6 @@ class TestStorage({contract}):
         tokens.clear()
         return {storage}()
 """
-
-
-def run_pytest(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the tests in a folder as somebody else would who has installed us."""
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir=."],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 async def text(visitor: Visitor, path: str = "/", **kwargs: Any) -> str:

@@ -11,8 +11,9 @@ from quart import current_app, has_app_context
 from werkzeug.local import LocalProxy
 
 from ..oauth.token import Token
+from .calls import send
 from .flow import SessionFlow
-from .http import URL, Response, send
+from .http import URL, Response
 from .pending import Pending
 from .runtime import Runtime, runtime
 

@@ -41,7 +41,7 @@ from ..oauth.attempt import (
 from ..oauth.token import Token, is_expired
 from ..oauth.urls import is_secure, next_path
 from . import pages
-from .options import Consumer
+from .consumer import Consumer
 from .refresh import can_refresh
 from .signals import (
     oauth_authorized,

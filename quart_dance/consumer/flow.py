@@ -10,8 +10,9 @@ from typing import Any
 
 from ..errors import NotAuthorizedError, TokenExpiredError
 from ..oauth.token import Token, is_expired
-from .http import URL, Cookies, Response, is_base_origin, target
-from .options import Consumer, Who
+from .consumer import Consumer, Who
+from .http import URL, Cookies, Response
+from .origins import is_base_origin, target
 from .refresh import can_refresh, refreshed
 from .runtime import Runtime
 from .signals import oauth_revoked

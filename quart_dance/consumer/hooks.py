@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..oauth.urls import next_path
 from . import pages
-from .options import Consumer
+from .consumer import Consumer
 from .runtime import runtime
 from .storage.session import mark_end
 

@@ -17,8 +17,8 @@ from ..oauth.answer import read_token
 from ..oauth.attempt import fingerprint
 from ..oauth.oauth2 import refresh_form
 from ..oauth.token import Token, is_expired, merge
+from .consumer import Consumer, Who
 from .http import post_form
-from .options import Consumer, Who
 from .runtime import Runtime
 from .signals import oauth_refreshed, oauth_revoked
 from .storage.base import account_of, saved

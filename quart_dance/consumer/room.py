@@ -21,9 +21,9 @@ from ..oauth.attempt import LIFE
 from ..oauth.token import Token, complete
 from ..oauth.urls import has_host
 from . import pages
+from .consumer import Consumer
 from .hooks import registered_name
 from .http import post_form
-from .options import Consumer
 from .runtime import runtime
 from .signals import oauth_revoked
 from .storage.base import NOBODY, saved

@@ -7,31 +7,22 @@ from typing import Any
 
 import httpx2
 import pytest
-from quart import Quart, websocket
-from support import INVALID_TOKEN, Api, Transport, make_client_app
+from quart import websocket
+from support import (
+    INVALID_TOKEN,
+    REFRESHABLE,
+    TOKEN,
+    Api,
+    Transport,
+    make_api_app,
+    make_client_app,
+)
 
 from quart_dance.consumer import oauth_revoked
-from quart_dance.consumer.storage import MemoryStorage
 from quart_dance.errors import (
     NotAuthorizedError,
     TokenRequestError,
 )
-
-TOKEN = {"access_token": "old", "token_type": "bearer"}
-REFRESHABLE = {**TOKEN, "refresh_token": "rt-1"}
-
-
-def make(
-    api: Any, token: dict[str, Any], **options: Any
-) -> tuple[Quart, Any, Transport]:
-    transport = Transport(api)
-    given = {
-        "storage": MemoryStorage(token),
-        "auto_refresh_url": "https://provider.test/token",
-        **options,
-    }
-    app, blueprint = make_client_app(transport, **given)
-    return app, blueprint, transport
 
 
 @pytest.mark.parametrize(
@@ -42,7 +33,7 @@ def make(
 async def test_invalid_token_is_refreshed_once(content: dict[str, Any]) -> None:
     """A 401 with `invalid_token` refreshes once, and the same call is made again."""
     api = Api()
-    app, blueprint, transport = make(api, REFRESHABLE)
+    app, blueprint, transport = make_api_app(api, REFRESHABLE)
     async with app.app_context():
         response = await blueprint.session.post("/x", **content)
         assert (response.status_code, response.content) == (200, b"fine")
@@ -57,7 +48,7 @@ async def test_invalid_token_is_refreshed_once(content: dict[str, Any]) -> None:
 
 async def test_a_stream_is_begun_anew() -> None:
     """An answer that nobody has begun to read may be asked for again."""
-    app, blueprint, transport = make(Api(), REFRESHABLE)
+    app, blueprint, transport = make_api_app(Api(), REFRESHABLE)
     async with app.app_context():
         async with blueprint.session.stream("GET", "/x") as response:
             assert [chunk async for chunk in response.aiter_bytes()] == [b"fine"]
@@ -79,7 +70,7 @@ async def chunks() -> AsyncIterator[bytes]:
 async def test_what_cannot_be_sent_again_is_not(content: Any) -> None:
     """A stream is not sent twice: the token is fresh for the next call, though."""
     api = Api()
-    app, blueprint, _ = make(api, REFRESHABLE)
+    app, blueprint, _ = make_api_app(api, REFRESHABLE)
     async with app.app_context():
         response = await blueprint.session.post("/x", **content())
         assert response.status_code == 401
@@ -91,7 +82,7 @@ async def test_what_cannot_be_sent_again_is_not(content: Any) -> None:
 async def test_a_stream_as_data_is_not_sent_again() -> None:
     """Nor is one that came as `data`, which httpx2 also takes."""
     api = Api()
-    app, blueprint, _ = make(api, REFRESHABLE)
+    app, blueprint, _ = make_api_app(api, REFRESHABLE)
     async with app.app_context():
         response = await blueprint.session.post("/x", data=chunks())
         assert response.status_code == 401
@@ -101,7 +92,7 @@ async def test_a_stream_as_data_is_not_sent_again() -> None:
 async def test_a_new_token_that_is_refused_as_well() -> None:
     """There is one retry only: the second 401 is the caller's answer."""
     api = Api(valid="neither")
-    app, blueprint, _ = make(api, REFRESHABLE)
+    app, blueprint, _ = make_api_app(api, REFRESHABLE)
     async with app.app_context():
         response = await blueprint.session.get("/x")
         assert (response.status_code, response.content) == (401, b"no")
@@ -112,7 +103,7 @@ async def test_a_new_token_that_is_refused_as_well() -> None:
 async def test_without_a_refresh_token_it_is_deleted() -> None:
     """F1: where nothing can be refreshed, the API's word ends the login, once."""
     api = Api()
-    app, blueprint, _ = make(api, TOKEN)
+    app, blueprint, _ = make_api_app(api, TOKEN)
     revoked: list[tuple[Any, Any]] = []
 
     async def receive(sender: Any, token: Any) -> None:
@@ -146,7 +137,7 @@ async def test_no_other_401_deletes_anything(
 ) -> None:
     """F1: a 401 without `error="invalid_token"` is an answer, and no more."""
     api = Api(challenge)
-    app, blueprint, _ = make(api, token)
+    app, blueprint, _ = make_api_app(api, token)
     async with app.app_context():
         assert (await blueprint.session.get("/x")).status_code == 401
         assert await blueprint.token == token
@@ -157,7 +148,7 @@ async def test_no_other_401_deletes_anything(
 async def test_how_the_challenge_may_be_written(challenge: str) -> None:
     """RFC 6750, section 3: with a realm, quoted or not."""
     api = Api(challenge)
-    app, blueprint, _ = make(api, REFRESHABLE)
+    app, blueprint, _ = make_api_app(api, REFRESHABLE)
     async with app.app_context():
         assert (await blueprint.session.get("/x")).status_code == 200
 
@@ -166,7 +157,9 @@ async def test_how_the_challenge_may_be_written(challenge: str) -> None:
 async def test_a_401_of_another_origin_deletes_nothing(token: dict[str, Any]) -> None:
     """F1: an allowed origin that is not base_url's has no say."""
     api = Api()
-    app, blueprint, _ = make(api, token, allowed_origins=["https://uploads.test"])
+    app, blueprint, _ = make_api_app(
+        api, token, allowed_origins=["https://uploads.test"]
+    )
     async with app.app_context():
         response = await blueprint.session.get("https://uploads.test/x")
         assert response.status_code == 401
@@ -184,7 +177,7 @@ async def test_a_401_after_a_detour_deletes_nothing() -> None:
             return httpx2.Response(302, headers={"Location": location})
         return api(request)
 
-    app, blueprint, _ = make(answer, TOKEN)
+    app, blueprint, _ = make_api_app(answer, TOKEN)
     async with app.app_context():
         assert (await blueprint.session.get("/start")).status_code == 401
         assert await blueprint.token == TOKEN
@@ -193,7 +186,7 @@ async def test_a_401_after_a_detour_deletes_nothing() -> None:
 
 async def test_withheld_tokens_are_not_judged() -> None:
     """F1: a 401 to a call without a token deletes nothing."""
-    app, blueprint, _ = make(Api(), TOKEN)
+    app, blueprint, _ = make_api_app(Api(), TOKEN)
     async with app.app_context():
         response = await blueprint.session.get("/x", withhold_token=True)
         assert response.status_code == 401
@@ -247,7 +240,7 @@ async def test_a_refresh_that_fails(
     """F1, F2: the typed error says what to do; only `invalid_grant` deletes."""
     api = Api()
     api.token_answer = answer
-    app, blueprint, transport = make(api, REFRESHABLE)
+    app, blueprint, transport = make_api_app(api, REFRESHABLE)
     async with app.app_context():
         with pytest.raises(error) as caught:
             await blueprint.session.get("/x")

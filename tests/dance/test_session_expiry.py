@@ -5,35 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from quart import Quart
-from support import Api, Transport, make_client_app
+from support import REFRESHABLE, TOKEN, Api, make_api_app
 
 from quart_dance.consumer import oauth_refreshed
 from quart_dance.consumer.runtime import runtime
-from quart_dance.consumer.storage import MemoryStorage
 from quart_dance.errors import TokenExpiredError
-
-TOKEN = {"access_token": "old", "token_type": "bearer"}
-REFRESHABLE = {**TOKEN, "refresh_token": "rt-1"}
-
-
-def make(
-    api: Any, token: dict[str, Any], **options: Any
-) -> tuple[Quart, Any, Transport]:
-    transport = Transport(api)
-    given = {
-        "storage": MemoryStorage(token),
-        "auto_refresh_url": "https://provider.test/token",
-        **options,
-    }
-    app, blueprint = make_client_app(transport, **given)
-    return app, blueprint, transport
 
 
 async def test_expired_tokens_are_refreshed_before_the_call() -> None:
     """An expired token with a refresh token is authorized, and refreshed when used."""
     api = Api()
-    app, blueprint, _ = make(api, {**REFRESHABLE, "expires_at": 1})
+    app, blueprint, _ = make_api_app(api, {**REFRESHABLE, "expires_at": 1})
     async with app.app_context():
         assert await blueprint.session.authorized is True
         assert api.refreshes == 0
@@ -44,7 +26,7 @@ async def test_expired_tokens_are_refreshed_before_the_call() -> None:
 
 async def test_what_a_receiver_does_to_a_refreshed_token() -> None:
     """What a receiver of `oauth_refreshed` does to the token reaches nobody else."""
-    app, blueprint, _ = make(Api(), {**REFRESHABLE, "expires_at": 1})
+    app, blueprint, _ = make_api_app(Api(), {**REFRESHABLE, "expires_at": 1})
     seen = []
 
     def receive(sender: Any, token: dict[str, Any]) -> None:
@@ -62,7 +44,7 @@ async def test_what_a_receiver_does_to_a_refreshed_token() -> None:
 async def test_an_expired_token_without_refresh_token() -> None:
     """F9: it is there, but nobody is authorized, and a call says why."""
     expired = {**TOKEN, "expires_at": 1}
-    app, blueprint, transport = make(Api(), expired)
+    app, blueprint, transport = make_api_app(Api(), expired)
     async with app.app_context():
         session = blueprint.session
         assert await session.authorized is False
@@ -86,7 +68,7 @@ async def test_an_expired_token_without_refresh_token() -> None:
 )
 async def test_leeway(token: dict[str, Any], last: int) -> None:
     """F10: a token is over 60 s before its end, or half its life if that is less."""
-    app, blueprint, _ = make(Api(), {})
+    app, blueprint, _ = make_api_app(Api(), {})
     now = 1_000_000
     runtime(app).clock = lambda: now
     async with app.app_context():
@@ -98,7 +80,7 @@ async def test_leeway(token: dict[str, Any], last: int) -> None:
 
 async def test_a_token_without_an_end_never_expires() -> None:
     """T6: what has no known end is valid."""
-    app, blueprint, _ = make(Api(), TOKEN)
+    app, blueprint, _ = make_api_app(Api(), TOKEN)
     runtime(app).clock = lambda: 9e9
     async with app.app_context():
         assert await blueprint.session.authorized is True

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
+from forking import Base
 from libraries import library
 from shop import Shop
+from sqlalchemy.ext.asyncio import create_async_engine
 
 __all__ = ["library"]
 
@@ -38,3 +42,20 @@ def init_db() -> Iterator[InitDB]:
 def shop(library, tmp_path, init_db) -> Shop:
     """Give an application with two users and a table of tokens."""
     return Shop(library, f"sqlite:///{tmp_path}/shop.db", init_db)
+
+
+@pytest.fixture(params=["postgresql", "sqlite"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the URL of a database with the tables of `forking`."""
+    url = f"sqlite+aiosqlite:///{tmp_path}/tokens.db"
+    if request.param != "sqlite":
+        url = request.getfixturevalue(f"{request.param}_url")
+
+    async def make_tables() -> None:
+        engine = create_async_engine(url)
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        await engine.dispose()
+
+    asyncio.run(make_tables())
+    return url

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -11,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forking import Base
-from sqlalchemy.ext.asyncio import create_async_engine
 
 pytestmark = pytest.mark.slow
 
@@ -31,23 +28,6 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done
-
-
-@pytest.fixture(params=["postgresql", "sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Give the URL of a database with tables."""
-    url = f"sqlite+aiosqlite:///{tmp_path}/tokens.db"
-    if request.param != "sqlite":
-        url = request.getfixturevalue(f"{request.param}_url")
-
-    async def make_tables() -> None:
-        engine = create_async_engine(url)
-        async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
-        await engine.dispose()
-
-    asyncio.run(make_tables())
-    return url
 
 
 @pytest.mark.parametrize(("calls", "mode"), [(1000, []), (50, ["-X", "dev"])])

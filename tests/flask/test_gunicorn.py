@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,23 +26,6 @@ def provider() -> Iterator[DevProvider]:
     """Give a provider on a port, with rotation and reuse detection."""
     with served() as provider:
         yield provider
-
-
-@pytest.fixture(params=["postgresql", "sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Give the URL of a database with tables."""
-    url = f"sqlite+aiosqlite:///{tmp_path}/tokens.db"
-    if request.param != "sqlite":
-        url = request.getfixturevalue(f"{request.param}_url")
-
-    async def make_tables() -> None:
-        engine = create_async_engine(url)
-        async with engine.begin() as connection:
-            await connection.run_sync(OAuth.metadata.create_all)
-        await engine.dispose()
-
-    asyncio.run(make_tables())
-    return url
 
 
 def expire(url: str, provider: DevProvider, user_id: int) -> None:

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
+from network import scope_of
 from support import Visitor
 from world import ACCOUNTS, KINDS, Steps, World, stored, text, world
 
@@ -129,8 +129,7 @@ async def answer(
 
     When the handler is over, the client is gone.
     """
-    parts, sent = urlsplit(url), []
-    cookies = "; ".join(f"{k}={v}" for k, v in visitor.cookies.items())
+    sent: list[Any] = []
     body = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive() -> Any:
@@ -142,21 +141,7 @@ async def answer(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "https",
-        "path": parts.path,
-        "raw_path": parts.path.encode(),
-        "query_string": parts.query.encode(),
-        "root_path": "",
-        "headers": [(b"host", visitor.host.encode()), (b"cookie", cookies.encode())],
-        "client": ("127.0.0.1", 0),
-        "server": ("127.0.0.1", 443),
-        "extensions": {},
-    }
+    scope: Any = scope_of(url, visitor)
     await here.app(scope, receive, send)
     return sent
 

@@ -12,8 +12,8 @@ from typing import Any
 import flask
 from flask import Flask, Response, current_app
 
+from ...consumer.consumer import Consumer
 from ...consumer.hooks import answer, own_handler, put
-from ...consumer.options import Consumer
 from ...consumer.room import outside
 from ...consumer.storage.session import mark_end
 from ...errors import OAuthError

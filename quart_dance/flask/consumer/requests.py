@@ -11,9 +11,10 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from flask import current_app, has_app_context
 from werkzeug.local import LocalProxy
 
+from ...consumer.calls import SyncResponse, send_now
+from ...consumer.consumer import Consumer
 from ...consumer.flow import SessionFlow
-from ...consumer.http import URL, SyncResponse, send_now, sync_pool
-from ...consumer.options import Consumer
+from ...consumer.http import URL, sync_pool
 from ...consumer.room import outside
 from ...consumer.runtime import Runtime, runtime
 from ...oauth.token import Token
