@@ -972,6 +972,20 @@ MUTATIONS = [
         "flask/test_sync_storage",
     ),
     Mutation(
+        "threads work when the main one has ended",
+        "flask/bridge.py",
+        'self.set_default_executor(Threads(thread_name_prefix="quart_dance"))',
+        "",
+        "flask/test_ending",
+    ),
+    Mutation(
+        "what a pool has taken is done once",
+        "flask/threads.py",
+        'if "shutdown" not in str(refused):',
+        "if False:",
+        "flask/test_ending",
+    ),
+    Mutation(
         "a subclass of SyncStorage has its way",
         "flask/async_storages.py",
         "if is_changed(self.storage):",

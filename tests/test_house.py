@@ -46,6 +46,7 @@ consumer.oauth2
 consumer
 contrib
 flask.gate
+flask.threads
 flask.waiter
 flask.bridge
 flask.storages

@@ -25,6 +25,7 @@ from ..consumer.runtime import Closable
 from ..consumer.storage.base import BaseStorage
 from ..consumer.storage.forks import leave
 from .gate import Gate
+from .threads import Threads
 from .waiter import Waiter
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class _Loop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._process = os.getpid()
         super().__init__()
+        self.set_default_executor(Threads(thread_name_prefix="quart_dance"))
 
     def serve(self) -> None:
         """Run until it is stopped."""

@@ -1,0 +1,49 @@
+"""Flask's storages when the main thread has ended, or is interrupted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quart_dance.flask.threads import Threads
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize(
+    ("asks", "said"), [("thread", ["alice", "True"]), ("main", ["True"])]
+)
+def test_refresh(tmp_path, asks, said):
+    """S14: a refresh that outlives the main thread is saved, and can be read."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(HERE / "ending.py"), str(tmp_path), asks],
+        env={"PYTHONPATH": f"{HERE.parents[1]}:{HERE.parent}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == said
+
+
+def test_no_thread_left(monkeypatch):
+    """What a pool has taken, and has no thread for yet, is not done a second time."""
+    go, done = threading.Event(), []
+
+    def refuse(thread: Any) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("can't start new thread")
+
+    with Threads(2) as pool:
+        pool.submit(go.wait, 30)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            pool.submit(done.append, "once")
+        go.set()
+    assert done == ["once"]
