@@ -789,7 +789,28 @@ MUTATIONS = [
         "consumer/runtime.py",
         "while here.tasks:",
         "if here.tasks:",
-        "dance/test_races",
+        "dance/test_closing",
+    ),
+    Mutation(
+        "two may close at once",
+        "consumer/runtime.py",
+        "here.pools.pop(key, None)",
+        "here.pools.pop(key)",
+        "dance/test_closing",
+    ),
+    Mutation(
+        "threads open pools while others close",
+        "consumer/runtime.py",
+        "in list(self.sync_pools):",
+        "in self.sync_pools:",
+        "dance/test_closing",
+    ),
+    Mutation(
+        "threads close at once",
+        "consumer/runtime.py",
+        "self.sync_pools.pop(place, None)",
+        "self.sync_pools.pop(place)",
+        "dance/test_closing",
     ),
     # What is refused
     Mutation(

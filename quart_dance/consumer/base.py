@@ -131,9 +131,11 @@ class BaseOAuthConsumerBlueprint(Room, Blueprint):
         await self._revoke_token()
 
     async def aclose(self, app: Quart | None = None) -> None:
-        """Wait for what runs and close the connections to the provider.
+        """Wait for the refreshes that run and close the connections to the provider.
 
-        An application that is served does this by itself; a script does it here.
+        An application that is served does this by itself; a script does it here, when
+        nothing else runs any more: logins and API calls are not waited for, and may
+        fail.
         """
         await runtime(app or current_app).aclose(self)
 

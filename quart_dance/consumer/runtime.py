@@ -115,7 +115,10 @@ class Runtime:
         return self._loops.setdefault(asyncio.get_running_loop(), LoopState())
 
     async def aclose(self, owner: object = None) -> None:
-        """Wait for what runs in this event loop, then close its pools.
+        """Wait for the refreshes in this event loop, then close its pools.
+
+        Others may open and close pools meanwhile, threads too. API calls are not
+        waited for.
 
         Args:
             owner: Close only this blueprint's pools.
@@ -124,10 +127,12 @@ class Runtime:
         while here.tasks:  # one may start another
             await asyncio.wait(here.tasks)
         for key in [k for k in here.pools if owner in (None, k[0])]:
-            await here.pools.pop(key).aclose()
-        for pool in [k for k in self.sync_pools if k[0] == os.getpid()]:
-            if owner in (None, pool[1]):
-                self.sync_pools.pop(pool).close()
+            if pool := here.pools.pop(key, None):
+                await pool.aclose()
+        for place in list(self.sync_pools):  # at once: nothing can come in between
+            if place[0] == os.getpid() and owner in (None, place[1]):
+                if sync_pool := self.sync_pools.pop(place, None):
+                    sync_pool.close()
 
 
 def runtime(app: Application) -> Runtime:

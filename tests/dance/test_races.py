@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx2
 import pytest
 from quart import websocket
 from scheduler import Scheduler, texts, timed_app
-from support import Transport, Visitor, make_app, make_client_app
+from support import Visitor, make_app
 
 from quart_dance.consumer import oauth_authorized, oauth_revoked
 from quart_dance.consumer.storage import BaseStorage, MemoryStorage
@@ -248,60 +247,3 @@ async def test_a_late_request_after_a_change(person, name):
     assert provider.count("user") == calls + bool(person)
     assert await texts(visitor.get("/me")) == [person or "nobody"]
     assert provider.reuse_detected == []
-
-
-class Shelf(MemoryStorage):
-    """Tokens of accounts that have run out, each with a refresh token."""
-
-    async def account(self, blueprint: Any, **who: Any) -> str | None:
-        return str(who["user_id"])
-
-    async def get(self, blueprint: Any, **who: Any) -> Any:
-        token = {"access_token": f"old-{who['user_id']}", "refresh_token": "spent"}
-        return {**token, "expires_at": 1, "expires_in": 1}
-
-    async def set(self, blueprint: Any, token: Any, **who: Any) -> None:
-        return None
-
-
-class HeldTokens(Transport):
-    """Holds every refresh until its gate opens."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda _: httpx2.Response(200, json={"access_token": "new"}))
-        self.gates: list[asyncio.Event] = []
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        if request.url.path == "/token":
-            self.gates.append(asyncio.Event())
-            await self.gates[-1].wait()
-        return await super().handle_async_request(request)
-
-
-def test_a_flight_that_starts_while_we_close():
-    """S14: closing waits for it as well; its pool is open until then."""
-    schedule, transport = Scheduler(0), HeldTokens()
-    app, blueprint = make_client_app(
-        transport, storage=Shelf(), auto_refresh_url="https://provider.test/token"
-    )
-
-    def call(user_id: str) -> Any:
-        session = blueprint.session_for(user_id=user_id, app=app)
-        return asyncio.create_task(session.get("user"))
-
-    async def main() -> list[int]:
-        calls = [call("a")]
-        await schedule.park()
-        closing = asyncio.create_task(blueprint.aclose(app))
-        await schedule.park()
-        calls.append(call("b"))
-        await schedule.park()
-        assert len(transport.gates) == 2
-        transport.gates[0].set()
-        await schedule.park()
-        assert (calls[0].done(), closing.done()) == (True, False)
-        transport.gates[1].set()
-        await closing
-        return [(await made).status_code for made in calls]
-
-    assert schedule.run(main()) == [200, 200]

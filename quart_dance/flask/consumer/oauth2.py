@@ -216,9 +216,10 @@ class OAuth2ConsumerBlueprint(Room, OAuth2Dance, Blueprint):
         wait_for(self, self._revoke_token())
 
     def close(self, app: Flask | None = None) -> None:
-        """Wait for what runs and close the connections to the provider.
+        """Wait for the refreshes that run and close the connections to the provider.
 
-        The end of the process does this by itself.
+        The end of the process does this by itself. Call it when nothing else runs any
+        more: logins and API calls are not waited for, and may fail.
         """
         run(runtime(app or current_app).aclose(self))
 

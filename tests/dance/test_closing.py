@@ -1,0 +1,176 @@
+"""Closing a blueprint: what it waits for, and who else may close meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import httpx2
+import pytest
+from quart import Quart
+from scheduler import Scheduler
+from support import TOKEN, Transport, make_client_app
+
+from quart_dance.consumer import (
+    OAuth2ConsumerBlueprint,
+)
+from quart_dance.consumer.runtime import Runtime, runtime
+from quart_dance.consumer.storage import MemoryStorage
+
+
+class Shelf(MemoryStorage):
+    """Tokens of accounts that have run out, each with a refresh token."""
+
+    async def account(self, blueprint: Any, **who: Any) -> str | None:
+        return str(who["user_id"])
+
+    async def get(self, blueprint: Any, **who: Any) -> Any:
+        token = {"access_token": f"old-{who['user_id']}", "refresh_token": "spent"}
+        return {**token, "expires_at": 1, "expires_in": 1}
+
+    async def set(self, blueprint: Any, token: Any, **who: Any) -> None:
+        return None
+
+    async def delete(self, blueprint: Any, **who: Any) -> None:
+        return None
+
+
+class HeldTokens(Transport):
+    """Holds every refresh until its gate opens, and knows whether it was closed."""
+
+    def __init__(self, token: Any = None) -> None:
+        answer = token or httpx2.Response(200, json={"access_token": "new"})
+        super().__init__(lambda _: answer)
+        self.gates: list[asyncio.Event] = []
+        self.closed = 0
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/token":
+            self.gates.append(asyncio.Event())
+            await self.gates[-1].wait()
+        return await super().handle_async_request(request)
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+class Calls:
+    """An application, and calls of its API that each refresh a token first."""
+
+    def __init__(self, token: Any = None) -> None:
+        self.transport = HeldTokens(token)
+        self.app, self.blueprint = make_client_app(
+            self.transport,
+            storage=Shelf(),
+            auto_refresh_url="https://provider.test/token",
+        )
+
+    def call(self, user_id: str) -> asyncio.Task[Any]:
+        """Call the API for an account."""
+        session = self.blueprint.session_for(user_id=user_id, app=self.app)
+        return asyncio.create_task(session.get("user"))
+
+
+def test_a_flight_that_starts_while_we_close():
+    """S14: closing waits for it as well; its pool is open until then."""
+    schedule, calls = Scheduler(0), Calls()
+    gates = calls.transport.gates
+
+    async def main() -> list[int]:
+        made = [calls.call("a")]
+        await schedule.park()
+        closing = asyncio.create_task(calls.blueprint.aclose(calls.app))
+        await schedule.park()
+        made.append(calls.call("b"))
+        await schedule.park()
+        assert len(gates) == 2
+        gates[0].set()
+        await schedule.park()
+        assert (made[0].done(), closing.done()) == (True, False)
+        gates[1].set()
+        await closing
+        return [(await call).status_code for call in made]
+
+    assert schedule.run(main()) == [200, 200]
+
+
+class HeldPool(Transport):
+    """A network whose connections take their time to close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closing, self.go_on = asyncio.Event(), asyncio.Event()
+        self.closed = 0
+
+    async def aclose(self) -> None:
+        self.closing.set()
+        await self.go_on.wait()
+        self.closed += 1
+
+
+async def two_pools(network: HeldPool) -> tuple[Quart, OAuth2ConsumerBlueprint]:
+    """Return an application with two pools, and the blueprint of the second one."""
+    app, first = make_client_app(network, storage=MemoryStorage(TOKEN))
+    second = OAuth2ConsumerBlueprint(
+        "other", __name__, base_url="https://api.test", storage=MemoryStorage(TOKEN)
+    )
+    app.register_blueprint(second, url_prefix="/other")
+    async with app.app_context():
+        await first.session.get("/user")
+        await second.session.get("/user")
+    return app, second
+
+
+async def test_two_who_close_at_once():
+    """S14: a pool that another one has closed meanwhile is closed."""
+    network = HeldPool()
+    app, second = await two_pools(network)
+    stopping = asyncio.create_task(runtime(app).aclose())
+    await network.closing.wait()
+    closing = asyncio.create_task(second.aclose(app))
+    network.go_on.set()
+    await asyncio.gather(stopping, closing)
+    assert network.closed == 2
+
+
+class Pool:
+    """What sync code keeps open."""
+
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Process(int):
+    """The id of a process; another thread does something while it is compared."""
+
+    does: Any = None
+
+    def __eq__(self, other: object) -> bool:
+        self.does()
+        return int(self) == other
+
+    __hash__ = int.__hash__
+
+
+@pytest.mark.parametrize("what", ["opens", "closes"])
+async def test_closing_beside_threads(what):
+    """S14: threads may open pools, and close them, while we close."""
+    state, pools = Runtime(), [Pool(), Pool()]
+    ids = [Process(os.getpid()) for _ in pools]
+
+    def opens() -> None:
+        state.sync_pools[(os.getpid(), object(), None)] = Pool()
+
+    def closes() -> None:
+        for pool in list(state.sync_pools.values()):
+            pool.close()
+        state.sync_pools.clear()
+
+    for number, pool in zip(ids, pools, strict=True):
+        number.does = opens if what == "opens" else closes
+        state.sync_pools[(number, object(), None)] = pool
+    await state.aclose()
+    assert [pool.closed for pool in pools] == [1, 1]
