@@ -787,8 +787,29 @@ MUTATIONS = [
     Mutation(
         "closing waits for every flight",
         "consumer/runtime.py",
-        "while here.tasks:",
-        "if here.tasks:",
+        "while others := here.others():",
+        "if others := here.others():",
+        "dance/test_closing",
+    ),
+    Mutation(
+        "a receiver that closes does not wait for itself",
+        "consumer/runtime.py",
+        "        return self.tasks - self._notifying\n",
+        "        return self.tasks\n",
+        "dance/test_closing",
+    ),
+    Mutation(
+        "receivers that close do not wait for each other",
+        "consumer/runtime.py",
+        "return self.tasks - self._notifying",
+        "return self.tasks - _callers.get()",
+        "dance/test_closing",
+    ),
+    Mutation(
+        "closing waits for receivers",
+        "consumer/runtime.py",
+        "if all(task.done() for task in _callers.get()):",
+        "if False:",
         "dance/test_closing",
     ),
     Mutation(

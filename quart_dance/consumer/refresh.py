@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextvars import ContextVar
 from typing import Any
 
 from ..errors import (
@@ -19,15 +18,13 @@ from ..oauth.oauth2 import refresh_form
 from ..oauth.token import Token, is_expired, merge
 from .consumer import Consumer, Who
 from .http import post_form
-from .runtime import Runtime
+from .runtime import Runtime, depth
 from .signals import oauth_refreshed, oauth_revoked
 from .storage.base import account_of, saved
 
 _logger = logging.getLogger(__name__)
 #: In place of a token: the provider said that there is none any more.
 _REVOKED = Token()
-#: How many receivers of refreshes we are in, one inside the other.
-_depth: ContextVar[int] = ContextVar("quart_dance_refresh_depth", default=0)
 #: Seconds that reading again may take: what is left of a lease must do for the
 #: provider's answer and for the save.
 SLACK = 10
@@ -67,7 +64,7 @@ async def refreshed(
                 "be saved here: a session is saved with the response to a request"
             )
         )
-    if _depth.get() > 1:
+    if depth() > 1:
         # The receiver of a refresh has refreshed, and its receiver refreshes: no end.
         raise consumer.about(
             TokenExpiredError(f"the token of {consumer.name!r} expires on arrival")
@@ -152,16 +149,12 @@ async def _fly(
             return await consumer.load(past_cache=True, **who) or _REVOKED
     # A receiver that calls the API, and has to refresh, may not wait for this flight.
     _land(runtime.here.flights, key, asyncio.current_task())
-    signal, depth = (
-        oauth_refreshed if new else oauth_revoked,
-        _depth.set(_depth.get() + 1),
-    )
-    try:
-        await consumer.notify(signal, token=(new or old).copy())
-    except Exception:
-        _logger.exception("A receiver of a refresh of %r failed", consumer.name)
-    finally:
-        _depth.reset(depth)
+    signal = oauth_refreshed if new else oauth_revoked
+    with runtime.here.notifying():
+        try:
+            await consumer.notify(signal, token=(new or old).copy())
+        except Exception:
+            _logger.exception("A receiver of a refresh of %r failed", consumer.name)
     return new
 
 

@@ -9,12 +9,18 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine, MutableMapping
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 _KEY = "quart_dance"
 T = TypeVar("T")
+#: The tasks that have called us, a receiver of a refresh; one inside the other.
+_callers: ContextVar[frozenset[asyncio.Task[Any]]] = ContextVar(
+    "quart_dance_callers", default=frozenset()
+)
 
 
 class Closable(Protocol):
@@ -72,6 +78,7 @@ class LoopState:
         self.pools: dict[tuple[object, object], Closable] = {}
         self.flights: dict[object, asyncio.Task[Any]] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
+        self._notifying: set[asyncio.Task[Any]] = set()
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a task that is awaited at shutdown."""
@@ -79,6 +86,28 @@ class LoopState:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
+
+    @contextmanager
+    def notifying(self) -> Iterator[None]:
+        """Be a task that calls receivers and waits for them; see `others`."""
+        task = cast(asyncio.Task[Any], asyncio.current_task())
+        self._notifying.add(task)
+        had = _callers.set(_callers.get() | {task})
+        try:
+            yield
+        finally:
+            _callers.reset(had)
+            self._notifying.discard(task)
+
+    def others(self) -> set[asyncio.Task[Any]]:
+        """Return the tasks that whoever closes here waits for.
+
+        A receiver does not wait for those that call receivers: one of them waits for
+        it, and another may wait for a receiver that closes as well.
+        """
+        if all(task.done() for task in _callers.get()):
+            return self.tasks
+        return self.tasks - self._notifying
 
 
 class Runtime:
@@ -118,14 +147,14 @@ class Runtime:
         """Wait for the refreshes in this event loop, then close its pools.
 
         Others may open and close pools meanwhile, threads too. API calls are not
-        waited for.
+        waited for, nor are receivers of refreshes by one of them.
 
         Args:
             owner: Close only this blueprint's pools.
         """
         here = self.here
-        while here.tasks:  # one may start another
-            await asyncio.wait(here.tasks)
+        while others := here.others():  # one may start another
+            await asyncio.wait(others)
         for key in [k for k in here.pools if owner in (None, k[0])]:
             if pool := here.pools.pop(key, None):
                 await pool.aclose()
@@ -133,6 +162,11 @@ class Runtime:
             if place[0] == os.getpid() and owner in (None, place[1]):
                 if sync_pool := self.sync_pools.pop(place, None):
                     sync_pool.close()
+
+
+def depth() -> int:
+    """Return how many receivers of refreshes we are in, one inside the other."""
+    return len(_callers.get())
 
 
 def runtime(app: Application) -> Runtime:

@@ -14,9 +14,12 @@ from support import TOKEN, Transport, make_client_app
 
 from quart_dance.consumer import (
     OAuth2ConsumerBlueprint,
+    oauth_refreshed,
+    oauth_revoked,
 )
 from quart_dance.consumer.runtime import Runtime, runtime
 from quart_dance.consumer.storage import MemoryStorage
+from quart_dance.errors import NotAuthorizedError
 
 
 class Shelf(MemoryStorage):
@@ -93,6 +96,84 @@ def test_a_flight_that_starts_while_we_close():
         return [(await call).status_code for call in made]
 
     assert schedule.run(main()) == [200, 200]
+
+
+DEAD = httpx2.Response(400, json={"error": "invalid_grant"})
+
+
+@pytest.mark.parametrize("signal", [oauth_refreshed, oauth_revoked])
+def test_a_receiver_that_closes(signal):
+    """S14: a receiver of a refresh may close the blueprint that waits for it."""
+    schedule = Scheduler(0)
+    calls = Calls(DEAD if signal is oauth_revoked else None)
+    closed: list[int] = []
+
+    @signal.connect_via(calls.blueprint)
+    async def close(sender: OAuth2ConsumerBlueprint, token: Any) -> None:
+        await sender.aclose()
+        closed.append(calls.transport.closed)
+
+    async def main() -> None:
+        call = calls.call("a")
+        await schedule.park()
+        calls.transport.gates[0].set()
+        await asyncio.wait([call])
+        await calls.blueprint.aclose(calls.app)
+        refused = isinstance(call.exception(), NotAuthorizedError)
+        assert refused == (signal is oauth_revoked)
+
+    schedule.run(main())
+    assert closed == [1]
+
+
+def test_receivers_that_close_at_once():
+    """S14: they do not wait for each other, but for the refresh of a third."""
+    schedule, calls = Scheduler(0), Calls()
+    gates, meeting = calls.transport.gates, asyncio.Barrier(2)
+
+    @oauth_refreshed.connect_via(calls.blueprint)
+    async def close(sender: OAuth2ConsumerBlueprint, token: Any) -> None:
+        if gates[2].is_set():
+            return
+        await meeting.wait()
+        await sender.aclose()
+
+    async def main() -> list[int]:
+        made = [calls.call(name) for name in "abc"]
+        await schedule.park()
+        gates[0].set()
+        gates[1].set()
+        await schedule.park()
+        assert [call.done() for call in made] == [False] * 3
+        assert calls.transport.closed == 0
+        gates[2].set()
+        return [(await call).status_code for call in made]
+
+    assert schedule.run(main()) == [200] * 3
+    assert calls.transport.closed >= 1
+
+
+def test_closing_waits_for_receivers():
+    """S14: whoever is none of them closes when they have ended, not earlier."""
+    schedule, calls = Scheduler(0), Calls()
+    gates, go_on = calls.transport.gates, asyncio.Event()
+
+    @oauth_refreshed.connect_via(calls.blueprint)
+    async def note(sender: OAuth2ConsumerBlueprint, token: Any) -> None:
+        await go_on.wait()
+
+    async def main() -> int:
+        call = calls.call("a")
+        await schedule.park()
+        gates[0].set()
+        closing = asyncio.create_task(calls.blueprint.aclose(calls.app))
+        await schedule.park()
+        assert (closing.done(), calls.transport.closed) == (False, 0)
+        go_on.set()
+        await closing
+        return int((await call).status_code)
+
+    assert schedule.run(main()) == 200
 
 
 class HeldPool(Transport):
