@@ -662,6 +662,13 @@ MUTATIONS = [
         "processes/test_tables",
     ),
     Mutation(
+        "writers of SQLite take turns",
+        "consumer/storage/table.py",
+        'if kind is Work.READ or engine.dialect.name != "sqlite":',
+        "if True:",
+        "storage/test_sqla_writers",
+    ),
+    Mutation(
         "two may make the table of leases",
         "consumer/storage/leases.py",
         "            if not self.is_there(connection):",

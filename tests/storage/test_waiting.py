@@ -11,7 +11,7 @@ import pytest_asyncio
 from databases import DictCache, token
 
 from quart_dance.consumer.storage.cache import TokenCache
-from quart_dance.consumer.storage.waiting import finished, within
+from quart_dance.consumer.storage.waiting import finished, in_turn, within
 
 
 class Deaf:
@@ -113,3 +113,30 @@ async def test_a_cache(deaf):
     with pytest.raises(asyncio.CancelledError):
         await reading
     deaf.over.set()
+
+
+async def test_in_turn():
+    """Who waits too long goes on, without the turn; whoever has it gives it back."""
+    lock, inside = asyncio.Lock(), []
+
+    async def work(name: str, patience: float) -> None:
+        async with in_turn(lock, patience):
+            inside.append(name)
+            if len(inside) == 3:
+                all_in.set()
+            await leave.wait()
+        inside.remove(name)
+
+    all_in, leave = asyncio.Event(), asyncio.Event()
+    tasks = [asyncio.create_task(work("first", 60))]
+    tasks += [asyncio.create_task(work(name, 0.01)) for name in ("hasty", "hastier")]
+    patient = asyncio.create_task(work("patient", 60))
+    await all_in.wait()
+    assert set(inside) == {"first", "hasty", "hastier"}
+    leave.set()
+    await asyncio.gather(*tasks, patient)
+    assert not lock.locked()
+    with pytest.raises(TimeoutError):
+        async with in_turn(lock, 60):
+            raise TimeoutError
+    assert not lock.locked()

@@ -20,13 +20,15 @@ from sqlalchemy.util import greenlet_spawn
 
 from ...errors import StorageError
 from ...oauth.token import Token
-from .base import saved
+from .base import local_lock, saved
 from .database import Work, address, run
 from .rows import Rows
 from .structure import is_indexed
-from .waiting import finished
+from .waiting import finished, in_turn
 
 T = TypeVar("T")
+#: Seconds that one write to SQLite waits for another of this event loop.
+PATIENCE = 5.0
 Session = (
     async_sessionmaker[Any] | async_scoped_session[Any] | AsyncSession | AsyncEngine
 )
@@ -115,7 +117,12 @@ class TokenTable:
     async def _execute(
         self, engine: Engine, kind: Work, work: Callable[[Connection], T]
     ) -> T:
-        return await finished(greenlet_spawn(run, engine, kind, work))
+        if kind is Work.READ or engine.dialect.name != "sqlite":
+            return await finished(greenlet_spawn(run, engine, kind, work))
+        # There is one writer. SQLite lets the others ask again and again until one of
+        # them happens to be first, and some never are.
+        async with in_turn(local_lock(engine, "writing"), PATIENCE):
+            return await finished(greenlet_spawn(run, engine, kind, work))
 
     async def is_indexed(self) -> bool:
         """Say whether the table has our unique indexes; see `structure.is_indexed`."""

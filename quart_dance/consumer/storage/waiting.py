@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -57,6 +58,25 @@ async def until(attempt: Callable[[], Awaitable[bool]]) -> None:
         # Not all at the same moment.
         await asyncio.sleep(wait * random.uniform(0.5, 1))
         wait = min(2 * wait, 0.25)
+
+
+@asynccontextmanager
+async def in_turn(lock: asyncio.Lock, patience: float) -> AsyncIterator[None]:
+    """Let one at a time do something; it may be done at once, but not as well.
+
+    Args:
+        lock: Whoever holds it has the turn.
+        patience: Seconds after which somebody goes on without the turn.
+    """
+    has_turn = False
+    with suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            has_turn = await lock.acquire()
+    try:
+        yield
+    finally:
+        if has_turn:
+            lock.release()
 
 
 def _begun(work: Awaitable[T]) -> asyncio.Future[T]:
