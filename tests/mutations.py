@@ -436,6 +436,13 @@ MUTATIONS = [
         "storage/test_cache",
     ),
     Mutation(
+        "a change goes on without its caller",
+        "consumer/storage/cache.py",
+        "return await finished(change)",
+        "return await change",
+        "storage/test_cache.py",
+    ),
+    Mutation(
         "a reader only adds",
         "consumer/storage/cache.py",
         "self._cache.add(key, entry",

@@ -11,6 +11,7 @@ from databases import DictCache, token
 from scheduler import Scheduler
 
 from quart_dance.consumer.storage.cache import MARKER_TTL, READ_DEADLINE, TokenCache
+from quart_dance.consumer.storage.waiting import GRACE, finished
 from quart_dance.oauth.token import Token
 
 
@@ -153,6 +154,38 @@ async def test_killed_between_database_and_cache(new):
         assert await tokens.read("key", store.load) == new
     assert store.reads == reads + 2
     assert cache.ttls["key"] == MARKER_TTL
+
+
+def test_a_log_out_that_outlives_its_caller():
+    """S10: Who is cancelled leaves no old token, however late the database ends.
+
+    The log-out waits there; its visitor goes away, and the first marker ends before it.
+    """
+    cache, store = DictCache(), Store(token("old"))
+    tokens = TokenCache(cache, 300)
+
+    async def test():
+        waits, go_on = asyncio.Event(), asyncio.Event()
+
+        async def statement():
+            waits.set()
+            await go_on.wait()
+            await store.save(None)()
+
+        deleting = asyncio.create_task(
+            tokens.change("key", lambda: finished(statement()))
+        )
+        await waits.wait()
+        deleting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await deleting
+        cache.end(MARKER_TTL)
+        assert await tokens.read("key", store.load) == token("old")  # it still stands
+        go_on.set()
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+        assert await tokens.read("key", store.load) is None
+
+    assert run(test) == pytest.approx(GRACE)  # so long it is waited for
 
 
 async def test_a_change_that_fails():

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from ...oauth.token import Token, seconds
-from .waiting import within
+from .waiting import finished, within
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
@@ -83,12 +83,16 @@ class TokenCache:
     async def change(self, key: str, save: Callable[[], Awaitable[T]]) -> T:
         """Save to the database, with a marker in the cache before and after.
 
-        The first one is for those who end in between.
+        The first one is for those who end in between. It goes on where its caller is
+        cancelled: so does the statement, and the last marker has to come after it.
 
         Args:
             key: The account's.
             save: What saves.
         """
+        return await self._whole(self._change(key, save))
+
+    async def _change(self, key: str, save: Callable[[], Awaitable[T]]) -> T:
         await self._call(self._cache.set(key, _CHANGING, ttl=MARKER_TTL))
         try:
             return await save()
@@ -123,6 +127,9 @@ class TokenCache:
 
     def _clock(self) -> float:
         return asyncio.get_running_loop().time()
+
+    async def _whole(self, change: Awaitable[T]) -> T:
+        return await finished(change)
 
     async def _answer(self, call: Awaitable[Any]) -> Any:
         return await within(DEADLINE, call)

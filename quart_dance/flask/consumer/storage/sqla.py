@@ -212,6 +212,9 @@ class _CallersCache(TokenCache):
     def _clock(self) -> float:
         return time.monotonic()
 
+    async def _whole(self, change: Awaitable[T]) -> T:
+        return await change  # nobody can cancel a statement in the caller's thread
+
     async def _answer(self, call: Awaitable[Any]) -> Any:
         return await call
 
