@@ -312,9 +312,37 @@ MUTATIONS = [
     Mutation(
         "a flight is shielded",
         "consumer/refresh.py",
-        "await asyncio.shield(flight)",
+        "await asyncio.wait([flight])",
         "await flight",
         "dance/test_cancellation",
+    ),
+    Mutation(
+        "each who waits for a refresh has an error of their own",
+        "consumer/refresh.py",
+        "raise _for_one(error, whole=ours)",
+        "raise error",
+        "dance/test_flights_that_fail",
+    ),
+    Mutation(
+        "a traceback shows no frames of another visitor",
+        "consumer/refresh.py",
+        "raise _for_one(error, whole=ours)",
+        "raise _for_one(error, whole=True)",
+        "dance/test_flights_that_fail",
+    ),
+    Mutation(
+        "an error has no notes of another visitor",
+        "consumer/refresh.py",
+        "made.__notes__ = [*notes]",
+        "pass",
+        "dance/test_flights_that_fail",
+    ),
+    Mutation(
+        "an error is not made by the constructor of a subclass",
+        "consumer/refresh.py",
+        'while base.__module__ != "builtins":',
+        "while False:",
+        "dance/test_flights_that_fail",
     ),
     Mutation(
         "a flight is remembered",

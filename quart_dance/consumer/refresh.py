@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from ..errors import (
     NotAuthorizedError,
@@ -22,6 +22,7 @@ from .runtime import Runtime, depth
 from .signals import oauth_refreshed, oauth_revoked
 from .storage.base import account_of, saved
 
+E = TypeVar("E", bound=BaseException)
 _logger = logging.getLogger(__name__)
 #: In place of a token: the provider said that there is none any more.
 _REVOKED = Token()
@@ -101,14 +102,45 @@ async def _shared_flight(
 ) -> Token:
     flights = runtime.here.flights
     flight = flights.get(key)
+    ours = flight is None
     if flight is None:
         flight = runtime.here.spawn(_fly(runtime, consumer, old, who, key))
         flights[key] = flight
         flight.add_done_callback(lambda task: _land(flights, key, task))
         # If all who wait for it are gone, its error is nobody's business.
         flight.add_done_callback(lambda task: task.cancelled() or task.exception())
-    outcome: Token = await asyncio.shield(flight)
+    await asyncio.wait([flight])  # it goes on if we are cancelled
+    if (error := flight.exception()) is not None:
+        raise _for_one(error, whole=ours)
+    outcome: Token = flight.result()
     return outcome
+
+
+def _for_one(error: E, *, whole: bool) -> E:
+    """Return an error to raise in place of one that all who wait would raise.
+
+    Each raises it in a traceback of their own, and may change what they catch.
+
+    Args:
+        error: The flight's.
+        whole: Say where it was raised as well: for the one whose flight it is. What
+            the frames there hold, such as a request, is no business of the others.
+    """
+    kind = base = cast(Any, type(error))
+    while base.__module__ != "builtins":
+        base = base.__base__
+    # Not by the constructor of a subclass: that may take anything.
+    args = base.__reduce__(error)[1]
+    made = base.__new__(kind, *args)
+    base.__init__(made, *args)
+    vars(made).update(vars(error))
+    if notes := getattr(error, "__notes__", None):
+        made.__notes__ = [*notes]
+    if whole:
+        made.__cause__, made.__context__ = error.__cause__, error.__context__
+        made.__suppress_context__ = error.__suppress_context__
+        made.__traceback__ = error.__traceback__
+    return cast(E, made)
 
 
 def _land(flights: dict[object, asyncio.Task[Any]], key: object, flight: Any) -> None:
