@@ -592,6 +592,27 @@ MUTATIONS = [
         "storage/test_waiting",
     ),
     Mutation(
+        "work that others cancel is over",
+        "consumer/storage/waiting.py",
+        "if not task.done() or task.cancelled():",
+        "if not task.done():",
+        "storage/test_waiting",
+    ),
+    Mutation(
+        "a storage that others cancel has failed",
+        "consumer/storage/base.py",
+        "except (Exception, asyncio.CancelledError) as caught:",
+        "except Exception as caught:",
+        "storage/test_waiting dance/test_storing_fails",
+    ),
+    Mutation(
+        "a caller that is cancelled hears it",
+        "consumer/storage/waiting.py",
+        "return task is not None and task.cancelling() > 0",
+        "return False",
+        "storage/test_waiting",
+    ),
+    Mutation(
         "a lease in Redis keeps others out",
         "consumer/storage/redis.py",
         "if left >= 0 and",
@@ -1068,6 +1089,13 @@ MUTATIONS = [
         'if "shutdown" not in str(refused):',
         "if False:",
         "flask/test_ending",
+    ),
+    Mutation(
+        "no thread dies of what is cancelled",
+        "flask/waiter.py",
+        "if task.cancelled():",
+        "if False:",
+        "flask/test_sync_storage_broken_off",
     ),
     Mutation(
         "a subclass of SyncStorage has its way",

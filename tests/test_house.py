@@ -23,6 +23,7 @@ oauth.oauth2
 oauth.answer
 oauth.attempt
 consumer.signals
+consumer.storage.waiting
 consumer.storage.base
 consumer.storage.session
 consumer.storage

@@ -191,7 +191,7 @@ def run(
     Raises:
         TimeoutError: It has been cancelled.
         RuntimeError: This thread runs an event loop, which would stand still, or
-            threads are greenlets.
+            threads are greenlets, or somebody else has cancelled the coroutine.
     """
     if storage is not None and type(storage).aclose is not BaseStorage.aclose:
         _bridge.keep(storage)

@@ -77,6 +77,7 @@ class Waiter:
 
         Raises:
             TimeoutError: That took longer than `timeout` seconds.
+            RuntimeError: Somebody else has cancelled it.
         """
         end = None if timeout is None else time.monotonic() + timeout
         served = None
@@ -94,6 +95,9 @@ class Waiter:
             raise
         task, self._task = cast(asyncio.Task[T], self._task), None
         try:
+            if task.cancelled():
+                # Its own error is none that sync code expects: servers die of it.
+                raise RuntimeError("what this thread waited for has been cancelled")
             return task.result()
         finally:
             del task  # its exception holds this frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ OLD = {"access_token": "an-older-token", "token_type": "bearer"}
 class Failing(MemoryStorage):
     """Has an older token, and fails to store another one."""
 
-    def __init__(self, error: Callable[[Any], Exception]) -> None:
+    def __init__(self, error: Callable[[Any], BaseException]) -> None:
         super().__init__(OLD)
         self.error = error
 
@@ -40,10 +41,21 @@ class Failing(MemoryStorage):
             "storage_error",
         ),
         (lambda token: OSError(28, "full", token["access_token"]), StorageError, ""),
+        (
+            lambda token: asyncio.CancelledError(token["access_token"]),
+            StorageError,
+            "storage_error",
+        ),
         (lambda token: UserRequiredError("nobody"), UserRequiredError, "user_required"),
         (lambda token: TokenTooLargeError("big"), TokenTooLargeError, "storage_error"),
     ],
-    ids=["RuntimeError", "OSError", "UserRequiredError", "TokenTooLargeError"],
+    ids=[
+        "RuntimeError",
+        "OSError",
+        "CancelledError",
+        "UserRequiredError",
+        "TokenTooLargeError",
+    ],
 )
 async def test_storing_fails(
     dev_provider: DevProvider,

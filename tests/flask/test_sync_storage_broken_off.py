@@ -59,6 +59,27 @@ def test_timeout_in_a_blueprint(dev_provider):
     assert storage.cancelled.wait(10)
 
 
+class Sharing(async_storage.MemoryStorage):
+    """A storage whose callers share a connection, which one of them has broken off."""
+
+    async def get(self, blueprint: Any) -> Any:
+        connecting = asyncio.get_running_loop().create_future()
+        connecting.cancel()
+        await connecting
+
+
+def test_cancelled_by_somebody_else(dev_provider):
+    """What is cancelled elsewhere is an error as others are, and no thread dies of it.
+
+    A server's thread catches no more than exceptions.
+    """
+    with pytest.raises(RuntimeError, match="has been cancelled"):
+        SyncStorage(Sharing()).get(OWNER)
+    app, blueprint = make_flask_app(dev_provider, storage=Sharing())
+    with app.app_context(), pytest.raises(StorageError, match="CancelledError"):
+        _ = blueprint.token
+
+
 @pytest.fixture
 def interruptible() -> Iterator[None]:
     """Let ^C interrupt, also where a shell that runs us behind its back lets it not."""

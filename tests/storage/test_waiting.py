@@ -10,8 +10,10 @@ import pytest
 import pytest_asyncio
 from databases import DictCache, token
 
+from quart_dance.consumer.storage.base import saved
 from quart_dance.consumer.storage.cache import TokenCache
 from quart_dance.consumer.storage.waiting import finished, in_turn, within
+from quart_dance.errors import StorageError
 
 
 class Deaf:
@@ -61,6 +63,25 @@ async def test_a_caller_that_is_cancelled(deaf):
     await asyncio.sleep(0)
     assert deaf.cancelled == 1
     deaf.over.set()
+
+
+async def test_what_somebody_else_cancels():
+    """S12: Work that is cancelled elsewhere has failed, and its caller goes on."""
+    shared = asyncio.get_running_loop().create_future()
+    shared.cancel()
+    with pytest.raises(TimeoutError):
+        await within(10, shared)
+    with pytest.raises(StorageError, match="CancelledError"):
+        await saved(shared)
+
+
+async def test_who_is_cancelled_hears_it():
+    """S13: To a storage's caller that is cancelled no storage has failed."""
+    caller = asyncio.create_task(saved(asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
 
 
 async def test_not_to_be_broken_off(deaf):

@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from ...errors import OAuthError, StorageError, UserRequiredError
 from ...oauth.oauth2 import clean
 from ...oauth.token import PUBLIC, Token
+from .waiting import is_cancelled
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
@@ -263,8 +264,11 @@ async def saved(saving: Awaitable[T], *tokens: Token | None, named: bool = False
         return await saving
     except (OAuthError, UserRequiredError):
         raise
-    except Exception as caught:
+    except (Exception, asyncio.CancelledError) as caught:
         if named and isinstance(caught, TypeError | ValueError):
+            raise
+        # A connection that callers share may be cancelled with one of them.
+        if isinstance(caught, asyncio.CancelledError) and is_cancelled():
             raise
         problem = type(caught).__name__ + _said(caught, tokens)
         where = "".join(traceback.format_tb(caught.__traceback__))  # code, no values
@@ -273,7 +277,7 @@ async def saved(saving: Awaitable[T], *tokens: Token | None, named: bool = False
     raise StorageError(f"the storage failed ({problem})")
 
 
-def _said(error: Exception, tokens: tuple[Token | None, ...]) -> str:
+def _said(error: BaseException, tokens: tuple[Token | None, ...]) -> str:
     """Return what an error says, nothing if that may be a token."""
     # Without the statement and its values, that SQLAlchemy adds.
     said = str(getattr(error, "orig", None) or error)

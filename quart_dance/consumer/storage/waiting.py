@@ -36,16 +36,24 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
     So what they do is told to end, but nobody waits until it has.
 
     Raises:
-        TimeoutError: It took longer.
+        TimeoutError: It took longer, or somebody else has cancelled it.
     """
     task = _begun(work)
     try:
         await asyncio.wait([task], timeout=seconds)
-        if not task.done():
+        if not task.done() or task.cancelled():
             raise TimeoutError
         return task.result()
     finally:
         task.cancel()
+
+
+def is_cancelled() -> bool:
+    """Say whether whoever runs is cancelled, and not only what they have waited for."""
+    with suppress(RuntimeError):  # without an event loop nobody is
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return False
 
 
 async def until(attempt: Callable[[], Awaitable[bool]]) -> None:
