@@ -438,8 +438,8 @@ MUTATIONS = [
     Mutation(
         "an upgrade locks the table",
         "consumer/storage/upgrade.py",
-        "IN EXCLUSIVE MODE",
-        "IN ACCESS SHARE MODE",
+        'if drops else "EXCLUSIVE"',
+        'if drops else "ACCESS SHARE"',
         "storage/test_upgrade_others.py::test_a_duplicate_that_is_on_its_way",
     ),
     Mutation(
@@ -516,9 +516,30 @@ MUTATIONS = [
     Mutation(
         "indexes that compare otherwise are none",
         "consumer/storage/structure.py",
-        "return not missing and not inexact_columns(connection, rows)",
-        "return not missing",
+        "if missing or inexact_columns(connection, rows):",
+        "if missing:",
         "storage/test_mariadb_ids",
+    ),
+    Mutation(
+        "an index takes no account for another one",
+        "consumer/storage/structure.py",
+        "or _tells_apart(connection, rows)",
+        "or True",
+        "storage/test_other_indexes.py::test_an_index_that_takes_one_for_another",
+    ),
+    Mutation(
+        "the beginning of a name is not the name",
+        "consumer/storage/structure.py",
+        "CASE WHEN sub_part IS NULL THEN column_name END",
+        "column_name",
+        "storage/test_other_indexes.py::test_a_key_that_takes_one_for_another",
+    ),
+    Mutation(
+        "an upgrade drops what keeps users out",
+        "consumer/storage/upgrade.py",
+        "for name in outgrown(self.connection, rows)[0]:",
+        "for name in ():",
+        "storage/test_other_indexes.py::test_a_shared_table_gets_users",
     ),
     Mutation(
         "a lease is given back by its owner",

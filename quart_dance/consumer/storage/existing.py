@@ -13,7 +13,7 @@ from sqlalchemy.types import NullType
 from ...errors import UpgradeError
 from .model import MYSQL, NOBODY_COLUMN
 from .rows import Rows, is_text
-from .structure import place
+from .structure import outgrown, place
 
 #: The columns that every such table has, and which of them it may lack.
 _OURS = {"id", "provider", "created_at", "token", NOBODY_COLUMN}
@@ -119,7 +119,20 @@ def _mapped(
     columns = {attribute: table.c[column] for attribute, column in names.items()}
     _check_kinds(columns, connection.dialect.name)
     class_ = type("ExistingRow", (), {})
-    return Rows(registry().map_imperatively(class_, table, properties=columns))
+    rows = Rows(registry().map_imperatively(class_, table, properties=columns))
+    _check_providers(connection, rows)
+    return rows
+
+
+def _check_providers(connection: Connection, rows: Rows) -> None:
+    """See that more than one user can have a token."""
+    _, others = outgrown(connection, rows)
+    if rows.user is not None and others:
+        raise UpgradeError(
+            f"{', '.join(others)} of {rows.table.name} lets only one user have a token "
+            f"of each provider, being over {rows.provider.name} alone: drop it, or add "
+            f"{rows.user.name} to it"
+        )
 
 
 def _check_kinds(columns: dict[str, Column[Any]], dialect: str) -> None:

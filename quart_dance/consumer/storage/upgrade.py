@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Executable,
+    Index,
     Table,
     false,
     func,
@@ -21,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
+from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex, ExecutableDDLElement
 
 from ...errors import UpgradeError
 from .database import ATTEMPTS, DIALECTS
@@ -37,7 +38,7 @@ from .model import (
     nobody_statements,
 )
 from .rows import Rows
-from .structure import inexact_columns, missing_indexes, place
+from .structure import inexact_columns, missing_indexes, outgrown, place
 
 __all__ = ["Surplus", "Upgrade", "plan", "upgrade"]
 
@@ -93,7 +94,9 @@ def upgrade(
 ) -> Upgrade:
     """Remove duplicates from a table of tokens, add our indexes and its leases.
 
-    Of an account's rows the newest one stays. Others may write meanwhile: they wait.
+    Of an account's rows the newest one stays. An index of ours that keeps out all users
+    but one goes: it is from when all shared the table. Others may write meanwhile: they
+    wait.
     In PostgreSQL and SQLite it is all in the connection's transaction; MariaDB and
     MySQL commit with each change of a table, and there it begins anew where a
     duplicate has been written before the index was there. What is done already is not
@@ -155,7 +158,11 @@ class _Steps:
     def run(self) -> bool:
         """Do it all; say whether there was no new duplicate when it came to indexes."""
         self._execute(*self.preparing())
-        _lock(self.connection, self.rows.table)
+        # To drop an index, readers must have gone. Asked for later, that may wait for
+        # one who has read and waits for us.
+        drops, _ = outgrown(self.connection, self.rows)
+        mode = "ACCESS EXCLUSIVE" if drops else "EXCLUSIVE"
+        _lock(self.connection, self.rows.table, mode)
         surplus = self.surplus()
         if surplus:
             self._execute(self.duplicates.removal())
@@ -190,10 +197,13 @@ class _Steps:
         return todo
 
     def finishing(self) -> list[Executable]:
-        """Return what makes the indexes and the table of the leases."""
+        """Return what drops outgrown indexes, and makes ours and the leases' table."""
         rows, missing = self.rows, missing_indexes(self.connection, self.rows)
         known = {str(index.name): index for index in rows.table.indexes}
         todo: list[Executable] = []
+        for name in outgrown(self.connection, rows)[0]:
+            todo.append(DropIndex(known.get(name) or Index(name, rows.provider)))
+            missing.append(name)
         wanted = indexes(rows.table, rows.provider, rows.user, self.dialect)
         for name, columns in wanted.items():
             if name not in missing:
@@ -240,15 +250,15 @@ def _modify_column(element: _MakeExact, compiler: Any, **_: Any) -> str:
     return f"ALTER TABLE {name} MODIFY {definition}"
 
 
-def _lock(connection: Connection, table: Table) -> None:
+def _lock(connection: Connection, table: Table, mode: str) -> None:
     """Hold off whoever writes to the table, or begins to refer to one of its rows.
 
     In PostgreSQL and SQLite until the transaction ends; in MariaDB and MySQL until
-    the next change of a table.
+    the next change of a table. PostgreSQL has modes, and the others one way.
     """
     if connection.dialect.name == "postgresql":
         name = name_of(connection, table)
-        connection.exec_driver_sql(f"LOCK TABLE {name} IN EXCLUSIVE MODE")
+        connection.exec_driver_sql(f"LOCK TABLE {name} IN {mode} MODE")
     elif connection.dialect.name in MYSQL:
         connection.exec_driver_sql("COMMIT")  # what was read is of no value now
         rows = select(func.count()).select_from(table).with_for_update()
