@@ -1126,6 +1126,20 @@ MUTATIONS = [
         "flask/test_sync_storage",
     ),
     Mutation(
+        "a storage's own lock is its only one",
+        "flask/async_storages.py",
+        "async with self._held(lock):",
+        "async with super().refresh_lock(blueprint, **who), self._held(lock):",
+        "flask/test_flask_own_storages",
+    ),
+    Mutation(
+        "a session has no accounts",
+        "consumer/room.py",
+        'isinstance(getattr(self.storage, "async_storage", storage), SessionStorage)',
+        "isinstance(storage, SessionStorage)",
+        "flask/test_flask_own_storages",
+    ),
+    Mutation(
         "threads are threads",
         "flask/consumer/oauth2.py",
         "        check_threads()\n",

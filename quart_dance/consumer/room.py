@@ -136,7 +136,8 @@ class Room(Consumer):
         if app is None and not self.web.has_app_context():
             raise RuntimeError("there is no application here: pass session_for(app=…)")
         storage = self.async_storage
-        if isinstance(storage, SessionStorage):
+        # Under Flask it is inside of the one that is assigned.
+        if isinstance(getattr(self.storage, "async_storage", storage), SessionStorage):
             raise TypeError(
                 "SessionStorage keeps each visitor's token in the visitor's session: "
                 "there is no account to name"

@@ -117,13 +117,14 @@ class AsyncStorage(base.BaseStorage):
 
     @asynccontextmanager
     async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
-        async with super().refresh_lock(blueprint, **who):
-            if not hasattr(self.storage, "refresh_lock"):
+        if not hasattr(self.storage, "refresh_lock"):
+            async with super().refresh_lock(blueprint, **who):
                 yield
-                return
-            lock = await self._call(self.storage.refresh_lock, blueprint, **who)
-            async with self._held(lock):
-                yield
+            return
+        # Nobody waits beside it: its visitors may have no accounts to tell them apart.
+        lock = await self._call(self.storage.refresh_lock, blueprint, **who)
+        async with self._held(lock):
+            yield
 
     @asynccontextmanager
     async def _held(self, lock: AbstractContextManager[Any]) -> AsyncIterator[None]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,6 +15,7 @@ from rooms import FlaskVisitor, Room
 from quart_dance.consumer import storage as async_storages
 from quart_dance.flask import SyncStorage
 from quart_dance.flask.consumer import oauth_authorized, storage
+from quart_dance.flask.consumer.storage.session import SessionStorage
 from quart_dance.testing import faults
 
 EXPIRED = {**OLD, "refresh_token": "an-older-refresh-token", "expires_at": 1}
@@ -140,3 +143,46 @@ def test_context_vars_of_a_receiver(library):
         visitor.login(library.provider)
     tenant.reset(before)
     assert (kept.seen, seen) == ("dev", ["before", "dev"])
+
+
+class Backwards(SessionStorage):
+    """Keeps tokens in the session with their access tokens backwards."""
+
+    def get(self, blueprint: Any, **who: Any) -> Any:
+        token = super().get(blueprint, **who)
+        return token and {**token, "access_token": token["access_token"][::-1]}
+
+    def set(self, blueprint: Any, token: Any, **who: Any) -> None:
+        token = {**token, "access_token": token["access_token"][::-1]}
+        super().set(blueprint, token, **who)
+
+
+def test_a_session_of_ones_own(dev_provider):
+    """DESIGN 5.5: no visitor waits for another's refresh, in a subclass either."""
+    room = Room("flask", dev_provider, storage=Backwards())
+    alice, bob = room.visitor(), room.visitor()
+    alice.login(dev_provider, "alice")
+    bob.login(dev_provider, "bob")
+    room.now += 3700
+    dev_provider.expire_access_tokens()
+    dev_provider.fault("token", faults.Hang())
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(alice.open, "/me")
+        try:
+            asyncio.run(asyncio.wait_for(dev_provider.held(), 30))
+            assert pool.submit(bob.open, "/me").result(30).text == "bob"
+        finally:
+            dev_provider.release()
+        assert first.result(30).text == "alice"
+
+
+@pytest.mark.parametrize("kind", [SessionStorage, Backwards])
+def test_a_session_has_no_accounts(dev_provider, kind):
+    """What is in the visitors' sessions is nobody's who can be named."""
+    room = Room("flask", dev_provider, storage=kind())
+    for named in ({"anonymous": True}, {"user_id": 1}):
+        with (
+            room.app.test_request_context(),
+            pytest.raises(TypeError, match="in the visitor's session"),
+        ):
+            room.blueprint.session_for(**named)
