@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import logging
 import os
 import sys
 import threading
@@ -30,7 +29,6 @@ from .waiter import Waiter
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Closable)
-_logger = logging.getLogger(__name__)
 #: Seconds that closing connections at the end of the process may take.
 _CLOSING = 3.0
 
@@ -230,13 +228,8 @@ _bridge = Bridge()
 
 def _renew() -> None:
     global _bridge
-    old, _bridge = _bridge, Bridge()
-    leave(old)
-    for storage in old.storages.values():
-        try:
-            storage.after_fork()
-        except Exception:  # the others must let go, too
-            _logger.exception("%r failed after a fork", storage)
+    leave(_bridge)
+    _bridge = Bridge()
 
 
 if hasattr(os, "register_at_fork"):

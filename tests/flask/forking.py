@@ -1,8 +1,8 @@
 """A script without an application: many threads, and a fork in the middle.
 
-Takes the URL of a database whose tables are there, and how many calls each thread
-makes. Says as JSON what is open before
-and after; what goes wrong it says on stderr. It closes nothing: its end must do.
+Takes the URL of a database whose tables are there, how many calls each thread makes,
+and whether the storage is "plain" or "wrapped". Says as JSON what is open before and
+after; what goes wrong it says on stderr. It closes nothing: its end must do.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import threading
 import time
 import warnings
 from types import SimpleNamespace
+from typing import Any
 
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from quart_dance.consumer.storage import BaseStorage
 from quart_dance.consumer.storage.sqla import OAuthConsumerMixin, SQLAlchemyStorage
 from quart_dance.flask import SyncStorage
 
@@ -35,12 +37,32 @@ class OAuth(OAuthConsumerMixin, Base):
     user_id: Mapped[int | None] = mapped_column()
 
 
+class Wrapper(BaseStorage):
+    """A storage of an application's own, around one of ours."""
+
+    def __init__(self, inner: BaseStorage) -> None:
+        self.inner = inner
+
+    async def get(self, blueprint: Any, **who: Any) -> Any:
+        return await self.inner.get(blueprint, **who)
+
+    async def set(self, blueprint: Any, token: Any, **who: Any) -> None:
+        await self.inner.set(blueprint, token, **who)
+
+    async def delete(self, blueprint: Any, **who: Any) -> None:
+        await self.inner.delete(blueprint, **who)
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
 class Crowd:
     """Sixteen threads that use one storage, each for a user of its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, kind: str) -> None:
         self.engine = create_async_engine(url)
-        self.storage = SyncStorage(SQLAlchemyStorage(OAuth, self.engine))
+        storage: BaseStorage = SQLAlchemyStorage(OAuth, self.engine)
+        self.storage = SyncStorage(Wrapper(storage) if kind == "wrapped" else storage)
         self.half = threading.Event()
 
     def work(self, user_id: int, calls: int) -> None:
@@ -77,7 +99,7 @@ def main() -> None:
     """Use the storage, fork while it is used, and go on in both processes."""
     # In development mode it warns of what takes longer than 0.1 s.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
-    crowd = Crowd(sys.argv[1])
+    crowd = Crowd(sys.argv[1], sys.argv[3])
     before = crowd.run(50)
     crowd.half.clear()
     threads = crowd.begin(int(sys.argv[2]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-W", "error", *arguments],
         cwd=HERE.parents[1],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
         capture_output=True,
         text=True,
         timeout=120,
@@ -30,16 +32,24 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-@pytest.mark.parametrize(("calls", "mode"), [(1000, []), (50, ["-X", "dev"])])
-def test_threads_and_a_fork(url, calls, mode):
+@pytest.mark.parametrize(
+    ("calls", "mode", "kind"),
+    [
+        (1000, [], "plain"),
+        (50, ["-X", "dev"], "plain"),
+        (200, [], "wrapped"),
+    ],
+)
+def test_threads_and_a_fork(url, calls, mode, kind):
     """S14: 16 threads with 1,000 calls each, and a fork in the middle of them.
 
     Parent and child both go on, each reads what it has written, nothing stays open
     that was not before, nothing is said, and the process ends at once, its pools open.
-    In Python's development mode, which is slow, they make fewer calls.
+    In Python's development mode, which is slow, they make fewer calls. An application
+    may have wrapped the storage in one of its own.
     """
     said: dict[str, Any] = json.loads(
-        run(*mode, str(HERE / "forking.py"), url, str(calls)).stdout
+        run(*mode, str(HERE / "forking.py"), url, str(calls), kind).stdout
     )
     assert said["child"] == 0
     before, after = said["before"], said["after"]
@@ -73,34 +83,99 @@ def test_end_with_a_storage_that_hangs():
     assert time.time() - started < 20
 
 
-FORK = """
-import logging, os, sys, warnings
-from types import SimpleNamespace
-from quart_dance.consumer.storage import MemoryStorage
+COLLECTS = """
+import gc, os, sys, warnings
+from forking import OWNER, Crowd
+from quart_dance.consumer.storage import BaseStorage
 from quart_dance.flask import SyncStorage
 
-class Forked(MemoryStorage):
-    async def aclose(self):
-        pass
-
-    def after_fork(self):
-        print("let go", flush=True)
-
-class Failing(Forked):
-    def after_fork(self):
-        raise OSError("no such file")
-
-logging.getLogger("quart_dance").addHandler(logging.StreamHandler(sys.stdout))
-storages = [SyncStorage(kind()) for kind in (Failing, Forked)]
-for storage in storages:
-    storage.delete(SimpleNamespace(name="dev"))
+crowd = Crowd(sys.argv[1], "wrapped")
+wrapper = crowd.storage.async_storage
+type(wrapper).aclose = BaseStorage.aclose  # so nobody but itself knows of the engine
+crowd.storage.timeout = 30
+crowd.storage.set(OWNER, {"access_token": "a"}, user_id=1)
 warnings.simplefilter("ignore", DeprecationWarning)
 if os.fork():
-    os.wait()
+    assert os.wait()[1] == 0
+    print(crowd.storage.get(OWNER, user_id=1)["access_token"])
+    SyncStorage(wrapper.inner).close()
+else:
+    del crowd, wrapper
+    gc.collect()
+    os._exit(0)
 """
 
 
-def test_fork_with_a_storage_that_fails():
-    """A storage that fails after a fork does not keep the next one from letting go."""
-    said = run("-c", FORK).stdout.splitlines()
-    assert said[-1] == "let go" and "OSError: no such file" in said
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_child_that_only_collects(url):
+    """S14: A child that throws away what it has not used takes nothing from its parent.
+
+    Closing the connection there would keep the parent from hearing its answers.
+    """
+    assert run("-c", COLLECTS, url).stdout == "a\n"
+
+
+REDIS = """
+import logging, os, sys, warnings
+from aiocache import Cache
+from forking import OWNER, Crowd, OAuth
+from redis.asyncio import Redis
+from quart_dance.consumer.storage.redis import RedisLease
+from quart_dance.consumer.storage.sqla import SQLAlchemyStorage
+from quart_dance.errors import StorageError
+from quart_dance.flask import SyncStorage
+
+url, redis_url, prefix = sys.argv[1:]
+warnings.simplefilter("ignore", DeprecationWarning)  # aiocache's, and the fork's
+logging.disable()
+crowd = Crowd(url, "plain")
+
+class Closing(SQLAlchemyStorage):
+    async def aclose(self):
+        await super().aclose()
+        await self.redis.aclose()
+        await self.aiocache.client.aclose()
+
+def make():
+    cache, redis = Cache.from_url(redis_url), Redis.from_url(redis_url)
+    cache.namespace = prefix
+    lease = RedisLease(redis, prefix=prefix)
+    made = Closing(OAuth, crowd.engine, cache=cache, lease=lease)
+    made.aiocache, made.redis = cache, redis
+    return SyncStorage(made)
+
+def use(storage):
+    said = [storage.get(OWNER, user_id=1)["access_token"]]
+    try:
+        with storage.refresh_lock(OWNER, user_id=1):
+            said.append("held")
+    except StorageError as error:
+        said.append(str(error))
+    print(*said, flush=True)
+
+storage = make()
+crowd.storage.set(OWNER, {"access_token": "cached"}, user_id=1)
+use(storage)
+crowd.storage.set(OWNER, {"access_token": "stored"}, user_id=1)
+if os.fork():
+    assert os.wait()[1] == 0
+    use(storage)
+else:
+    use(storage)
+    use(make())
+"""
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_fork_with_redis(url, redis_url, redis_prefix):
+    """S14: A child does not use the clients of Redis that its parent has used.
+
+    It would send on their sockets, and take their answers: both could hold one lease.
+    The database answers in place of the cache, and no token is refreshed, until the
+    child has made clients of its own.
+    """
+    said = run("-c", REDIS, url, redis_url, redis_prefix).stdout
+    first, child, new, last = said.splitlines()
+    assert first == new == last == "cached held"
+    assert child.startswith("stored ")
+    assert "the client of the RedisLease was used before this process was fork" in child

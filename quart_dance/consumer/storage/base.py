@@ -153,11 +153,9 @@ class BaseStorage(ABC):
     async def aclose(self) -> None:  # noqa: B027
         """Close what this storage holds open in the running event loop.
 
-        Sync code does so at the end of the process; it opens again when it is used.
+        Sync code does so at the end of the process; it opens again when it is used. A
+        storage that wraps another one closes that.
         """
-
-    def after_fork(self) -> None:  # noqa: B027
-        """Let go of what belongs to the parent process, without touching it."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a class whose three methods are not coroutine functions.

@@ -8,9 +8,11 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ...oauth.token import Token, seconds
+from .forks import ProcessBound
 from .waiting import finished, within
 
 T = TypeVar("T")
@@ -55,6 +57,7 @@ class TokenCache:
     def __init__(self, cache: AsyncCache, ttl: int) -> None:
         self._cache = cache
         self._ttl = ttl
+        self._bound = ProcessBound("the cache")
 
     @staticmethod
     def key(*parts: Any) -> str:
@@ -66,7 +69,7 @@ class TokenCache:
         self, key: str, load: Callable[[], Awaitable[Token | None]]
     ) -> Token | None:
         """Return what the cache holds, else what `load` returns."""
-        answered, value = await self._call(self._cache.get(key))
+        answered, value = await self._call(partial(self._cache.get, key))
         found = _decode(value, key)
         if found is not None and "token" in found:
             token = found["token"]
@@ -77,7 +80,8 @@ class TokenCache:
         if answered and found is None and self._clock() - began < READ_DEADLINE:
             entry = json.dumps({"of": key, "token": token})
             if (ttl := self._life(token)) > 0:
-                await self._call(self._cache.add(key, entry, ttl=ttl), taken=True)
+                add = partial(self._cache.add, key, entry, ttl=ttl)
+                await self._call(add, taken=True)
         return token
 
     async def change(self, key: str, save: Callable[[], Awaitable[T]]) -> T:
@@ -93,11 +97,11 @@ class TokenCache:
         return await self._whole(self._change(key, save))
 
     async def _change(self, key: str, save: Callable[[], Awaitable[T]]) -> T:
-        await self._call(self._cache.set(key, _CHANGING, ttl=MARKER_TTL))
+        mark = partial(self._cache.set, key, _CHANGING, ttl=MARKER_TTL)
+        await self._call(mark)
         try:
             return await save()
         finally:
-            mark = self._cache.set(key, _CHANGING, ttl=MARKER_TTL)
             await self._call(mark, must=True)
 
     def _life(self, token: Token | None) -> int:
@@ -108,7 +112,11 @@ class TokenCache:
         return self._ttl if end is None else min(self._ttl, int(end - time.time()))
 
     async def _call(
-        self, call: Awaitable[Any], *, taken: bool = False, must: bool = False
+        self,
+        call: Callable[[], Awaitable[Any]],
+        *,
+        taken: bool = False,
+        must: bool = False,
     ) -> tuple[bool, Any]:
         """Wait for a cache, but not long; return whether it answered, and what."""
         try:
@@ -131,8 +139,9 @@ class TokenCache:
     async def _whole(self, change: Awaitable[T]) -> T:
         return await finished(change)
 
-    async def _answer(self, call: Awaitable[Any]) -> Any:
-        return await within(DEADLINE, call)
+    async def _answer(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        self._bound.check()
+        return await within(DEADLINE, call())
 
 
 def _decode(value: Any, key: str) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from ...errors import StorageError
 from .base import saved
+from .forks import ProcessBound
 from .waiting import finished, until, within
 
 __all__ = ["RedisLease"]
@@ -60,6 +61,7 @@ class RedisLease:
         self._redis = redis
         self._seconds = seconds
         self._prefix = prefix
+        self._bound = ProcessBound("the client of the RedisLease")
 
     @asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[None]:
@@ -85,5 +87,9 @@ class RedisLease:
             await self._run(_GIVE_BACK, key, owner)
 
     async def _run(self, script: str, key: str, *values: Any) -> Any:
+        return await finished(saved(self._ask(script, key, *values)))
+
+    async def _ask(self, script: str, key: str, *values: Any) -> Any:
+        self._bound.check()
         answer: Any = self._redis.eval(script, 1, key, *values)
-        return await finished(saved(within(DEADLINE, answer)))
+        return await within(DEADLINE, answer)

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy import inspect as inspect_model
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ...errors import UserRequiredError
 from ...oauth.token import Token
@@ -17,7 +16,6 @@ from .base import NOBODY, BaseStorage, Owner, account_of, local_lock
 from .cache import AsyncCache, TokenCache
 from .caller import in_caller
 from .database import Work
-from .forks import leave
 from .leases import Lease, TableLease, lease_name
 from .model import MYSQL, OAuthConsumerMixin
 from .rows import Row
@@ -243,13 +241,7 @@ class SQLAlchemyStorage(BaseStorage):
 
     async def aclose(self) -> None:
         """Close the connections that lie in the engine's pool."""
-        await AsyncEngine(self._table.engine()).dispose()
-
-    def after_fork(self) -> None:
-        """Leave the connections in the engine's pool to the parent process."""
-        engine = self._table.engine()
-        leave(engine.pool)
-        engine.dispose(close=False)
+        await self._table.aclose()
 
     async def _load(self, blueprint: Owner, who: Any) -> Token | None:
         def work(connection: Connection) -> Any:

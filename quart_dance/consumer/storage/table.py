@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ from ...errors import StorageError
 from ...oauth.token import Token
 from .base import local_lock, saved
 from .database import Work, address, run
+from .forks import leave
 from .rows import Rows
 from .structure import is_indexed
 from .waiting import finished, in_turn
@@ -32,6 +34,8 @@ PATIENCE = 5.0
 Session = (
     async_sessionmaker[Any] | async_scoped_session[Any] | AsyncSession | AsyncEngine
 )
+#: The engines that we use, and whose the connections in their pools are: a process's.
+_processes: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
 
 
 @dataclass
@@ -117,12 +121,19 @@ class TokenTable:
     async def _execute(
         self, engine: Engine, kind: Work, work: Callable[[Connection], T]
     ) -> T:
+        _leave_parents(engine)
         if kind is Work.READ or engine.dialect.name != "sqlite":
             return await finished(greenlet_spawn(run, engine, kind, work))
         # There is one writer. SQLite lets the others ask again and again until one of
         # them happens to be first, and some never are.
         async with in_turn(local_lock(engine, "writing"), PATIENCE):
             return await finished(greenlet_spawn(run, engine, kind, work))
+
+    async def aclose(self) -> None:
+        """Close the connections that lie in the engine's pool."""
+        engine = self.engine()
+        _leave_parents(engine)
+        await AsyncEngine(engine).dispose()
 
     async def is_indexed(self) -> bool:
         """Say whether the table has our unique indexes; see `structure.is_indexed`."""
@@ -166,3 +177,26 @@ class TokenTable:
 
             self._known[engine] = _Facts(await self.run(Work.READ, look))
         return self._known[engine]
+
+
+def _leave_parents(engine: Engine) -> None:
+    """Leave connections to the process that has forked this one: both would use them.
+
+    Here, where they are used, since nobody else knows of all: storages wrap others,
+    and a server may fork without telling Python.
+    """
+    if _processes.get(engine) != (here := os.getpid()):
+        if engine in _processes:
+            leave(engine.pool)
+            engine.dispose(close=False)
+        _processes[engine] = here
+
+
+def _leave_all() -> None:
+    """Leave them also where the child only collects the engine: that closes them."""
+    for engine in list(_processes):
+        _leave_parents(engine)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_all)

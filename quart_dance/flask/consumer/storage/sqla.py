@@ -164,7 +164,6 @@ class _CallersDatabase(sqla.SQLAlchemyStorage):
 
     # Nothing is done: the connections are the application's.
     aclose = BaseStorage.aclose
-    after_fork = BaseStorage.after_fork
 
     # The account: Flask-Dance also looks into `blueprint.config`.
 
@@ -215,8 +214,8 @@ class _CallersCache(TokenCache):
     async def _whole(self, change: Awaitable[T]) -> T:
         return await change  # nobody can cancel a statement in the caller's thread
 
-    async def _answer(self, call: Awaitable[Any]) -> Any:
-        return await call
+    async def _answer(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        return await call()
 
 
 class _Timeouts:
