@@ -1133,6 +1133,13 @@ MUTATIONS = [
         "flask/test_flask_own_storages",
     ),
     Mutation(
+        "a lock that comes too late is left",
+        "flask/async_storages.py",
+        "thread.submit(context.run, last)",
+        "pass",
+        "flask/test_bridge_storages",
+    ),
+    Mutation(
         "a session has no accounts",
         "consumer/room.py",
         'isinstance(getattr(self.storage, "async_storage", storage), SessionStorage)',

@@ -135,19 +135,29 @@ class AsyncStorage(base.BaseStorage):
             lock.__enter__()
             entered.append(lock)
 
-        with self._thread() as call:
+        def leave() -> None:
+            while entered:
+                entered.pop().__exit__(None, None, None)
+
+        with self._thread(leave) as call:
             try:
                 await call(enter)
                 yield
             finally:
-                if entered:  # even if nobody waits for it any more
-                    await call(lambda: lock.__exit__(None, None, None))
+                if entered:
+                    await call(leave)
 
     @contextmanager
-    def _thread(self) -> Iterator[Callable[[Callable[[], Any]], Awaitable[Any]]]:
+    def _thread(
+        self, last: Callable[[], Any]
+    ) -> Iterator[Callable[[Callable[[], Any]], Awaitable[Any]]]:
         """Yield what calls functions, one after the other, in one and the same thread.
 
         That is not one of those that all share.
+
+        Args:
+            last: Is called there when all that was called before is done, even if
+                nobody waits for that any more.
         """
         thread = ThreadPoolExecutor(1)
         context, loop = copy_context(), asyncio.get_running_loop()
@@ -158,6 +168,7 @@ class AsyncStorage(base.BaseStorage):
         try:
             yield call
         finally:
+            thread.submit(context.run, last)
             thread.shutdown(wait=False)
 
     def can_save(self) -> bool:
@@ -193,7 +204,9 @@ class CallerStorage(AsyncStorage):
         return isinstance(self.storage, SyncStorage)
 
     @contextmanager
-    def _thread(self) -> Iterator[Callable[[Callable[[], Any]], Awaitable[Any]]]:
+    def _thread(
+        self, last: Callable[[], Any]
+    ) -> Iterator[Callable[[Callable[[], Any]], Awaitable[Any]]]:
         yield in_caller
 
     async def _call(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
@@ -199,6 +201,40 @@ async def test_cancelled():
     with pytest.raises(asyncio.CancelledError):
         await setting
     assert done.is_set() and vault.get(OWNER) == OLD
+
+
+class Locked(Vault):
+    """A storage with a lock that another process holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+        self.asked, self.left = threading.Event(), threading.Event()
+        self.lock.acquire()
+
+    @contextmanager
+    def refresh_lock(self, blueprint: Any, **who: Any) -> Iterator[None]:
+        self.asked.set()
+        with self.lock:
+            yield
+        self.left.set()
+
+
+async def test_cancelled_before_the_lock():
+    """S13: a lock that comes when nobody waits for it any more is left at once."""
+    vault = Locked()
+    storage = AsyncStorage(vault)
+    waiting = asyncio.create_task(storage.refresh_lock(OWNER).__aenter__())
+    assert await asyncio.to_thread(vault.asked.wait, 30)
+    while not waiting.done():  # it is patient, once
+        waiting.cancel()
+        await asyncio.sleep(0)
+    vault.lock.release()
+    assert await asyncio.to_thread(vault.left.wait, 30)
+    vault.left.clear()
+    async with storage.refresh_lock(OWNER):
+        assert vault.lock.locked()
+    assert vault.left.is_set() and not vault.lock.locked()
 
 
 @pytest.mark.parametrize(
