@@ -627,6 +627,13 @@ MUTATIONS = [
         "storage/test_waiting dance/test_storing_fails",
     ),
     Mutation(
+        "a refresh that others cancel has failed",
+        "consumer/refresh.py",
+        "if flight.cancelled():",
+        "if False:",
+        "dance/test_refresh_failures",
+    ),
+    Mutation(
         "a caller that is cancelled hears it",
         "consumer/storage/waiting.py",
         "return task is not None and task.cancelling() > 0",

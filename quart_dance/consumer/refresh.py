@@ -110,6 +110,9 @@ async def _shared_flight(
         # If all who wait for it are gone, its error is nobody's business.
         flight.add_done_callback(lambda task: task.cancelled() or task.exception())
     await asyncio.wait([flight])  # it goes on if we are cancelled
+    if flight.cancelled():  # by a lock that somebody else has cancelled
+        name = consumer.name
+        raise consumer.about(StorageError(f"the refresh of {name!r} was broken off"))
     if (error := flight.exception()) is not None:
         raise _for_one(error, whole=ours)
     outcome: Token = flight.result()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -191,6 +193,28 @@ async def test_failed_save():
     clock.now += 61
     assert await texts(visitor.get("/me")) == ["alice"]
     assert provider.count("token") == 2
+
+
+class Flickering(MemoryStorage):
+    """A storage whose connection to its locks somebody else breaks off once."""
+
+    @asynccontextmanager
+    async def refresh_lock(self, blueprint: Any, **who: Any) -> AsyncIterator[None]:
+        if not hasattr(self, "connecting"):
+            self.connecting = asyncio.get_running_loop().create_future()
+            self.connecting.cancel()
+            await self.connecting
+        yield
+
+
+async def test_cancelled_by_somebody_else():
+    """F2: who is not cancelled themselves gets an error, and the next request works."""
+    app, _, provider, clock = timed_app(storage=Flickering())
+    visitor = Visitor(app)
+    await visitor.login(provider)
+    clock.now += 3600
+    assert (await visitor.get("/me")).status_code == 500
+    assert await texts(visitor.get("/me")) == ["alice"]
 
 
 async def test_no_refresh_token():
