@@ -1175,6 +1175,13 @@ MUTATIONS = [
         "flask/test_bridge_processes::test_a_fork_with_redis",
     ),
     Mutation(
+        "a child has an event loop of its own",
+        "flask/bridge.py",
+        "    if _bridge.process != os.getpid():\n        with",
+        "    if False:\n        with",
+        "flask/test_bridge_processes::test_a_fork_that_python_does_not_hear_of",
+    ),
+    Mutation(
         "threads are threads",
         "flask/consumer/oauth2.py",
         "        check_threads()\n",

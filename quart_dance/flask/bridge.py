@@ -66,6 +66,7 @@ class Bridge:
     """The event loop of a process, and the way there.
 
     Attributes:
+        process: Whose it is.
         gate: What lets calls in.
         storages: Those with something to be closed at the end of the process, by its
             id. Nobody else can: their connections belong to this event loop.
@@ -73,6 +74,7 @@ class Bridge:
     """
 
     def __init__(self) -> None:
+        self.process = os.getpid()
         self.gate = Gate()
         self.storages: dict[int, BaseStorage] = {}
         self._known: WeakValueDictionary[int, BaseStorage] = WeakValueDictionary()
@@ -192,20 +194,20 @@ def run(
             threads are greenlets, or somebody else has cancelled the coroutine.
     """
     if storage is not None and type(storage).aclose is not BaseStorage.aclose:
-        _bridge.keep(storage)
-    return _bridge.run(coroutine, timeout)
+        _here().keep(storage)
+    return _here().run(coroutine, timeout)
 
 
 def keep(closable: C) -> C:
     """Have something closed at the end of the process, if it is still there then."""
-    _bridge.others.add(closable)
+    _here().others.add(closable)
     return closable
 
 
 def close(storage: BaseStorage) -> None:
     """Close a storage now."""
     run(storage.aclose())
-    _bridge.forget(storage)
+    _here().forget(storage)
 
 
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -224,18 +226,27 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 _bridge = Bridge()
+_renewing = threading.Lock()
 
 
-def _renew() -> None:
+def _here() -> Bridge:
+    """Return the bridge of this process: a parent's event loop runs in no child.
+
+    A server may fork without telling Python, so whoever needs it asks.
+    """
     global _bridge
-    leave(_bridge)
-    _bridge = Bridge()
+    if _bridge.process != os.getpid():
+        with _renewing:
+            if _bridge.process != os.getpid():
+                leave(_bridge)
+                _bridge = Bridge()
+    return _bridge
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=lambda: _bridge.gate.close(),
-        after_in_parent=lambda: _bridge.gate.open(),
-        after_in_child=_renew,
+        before=lambda: _here().gate.close(),
+        after_in_parent=lambda: _here().gate.open(),
+        after_in_child=_here,
     )
-atexit.register(lambda: _bridge.close())
+atexit.register(lambda: _here().close())

@@ -179,3 +179,32 @@ def test_a_fork_with_redis(url, redis_url, redis_prefix):
     assert first == new == last == "cached held"
     assert child.startswith("stored ")
     assert "the client of the RedisLease was used before this process was fork" in child
+
+
+UNTOLD = """
+import ctypes, os, signal, sys
+from forking import OWNER, Crowd
+
+crowd = Crowd(sys.argv[1], "plain")
+
+def use(user_id):
+    print(crowd.storage.get(OWNER, user_id=user_id)["access_token"], flush=True)
+
+for user_id in (1, 2):
+    crowd.storage.set(OWNER, {"access_token": f"token {user_id}"}, user_id=user_id)
+if child := ctypes.PyDLL(None).fork():
+    assert os.waitpid(child, 0)[1] == 0
+    use(1)
+else:
+    signal.alarm(30)  # nobody else ends a child that hangs
+    use(2)
+"""
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_fork_that_python_does_not_hear_of(url):
+    """S14: A server written in C forks, such as uWSGI; the child is served as well.
+
+    It has an event loop, connections and an end of its own.
+    """
+    assert run("-c", UNTOLD, url).stdout.splitlines() == ["token 2", "token 1"]
