@@ -685,16 +685,33 @@ MUTATIONS = [
     Mutation(
         "a lease in Redis is given back",
         "consumer/storage/redis.py",
-        "        finally:\n            await self._give_back(key, owner)",
-        "        finally:\n            pass",
+        "await self._run(_GIVE_BACK, key, owner)",
+        "pass",
         "storage/test_redis_lease",
     ),
     Mutation(
-        "who is cancelled leaves no lease",
+        "who is cancelled, or hears no answer, leaves no lease",
         "consumer/storage/redis.py",
-        "await self._give_back(key, owner)  # it",
-        "pass  # it",
+        "            await leased(take, self._seconds)\n"
+        "            yield\n        finally:",
+        "            await leased(take, self._seconds)\n"
+        "        except BaseException:\n            raise\n"
+        "        try:\n            yield\n        finally:",
         "storage/test_redis_lease",
+    ),
+    Mutation(
+        "enough of a lease is left",
+        "consumer/storage/waiting.py",
+        "if time.monotonic() - asked < max(_PROMPT, seconds * _SPENT):",
+        "if True:",
+        "storage/test_table_lease storage/test_redis_lease",
+    ),
+    Mutation(
+        "whoever is too slow gives up",
+        "consumer/storage/waiting.py",
+        "for _ in range(_TIMES):",
+        "for _ in range(99):",
+        "storage/test_table_lease",
     ),
     Mutation(
         "Redis may fail when a lease ends",

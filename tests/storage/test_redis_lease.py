@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from itertools import count
 
 import pytest
@@ -216,6 +217,66 @@ async def test_an_answer_that_is_lost(own_redis):
         proxy.swallow = 1
         async with asyncio.timeout(10), RedisLease(client).hold("a"):
             assert proxy.swallow == 0
+
+
+async def test_an_answer_that_never_comes(own_redis, own):
+    """S12: A client that hears no more of a lease that it took gives it back."""
+    async with (
+        proxied(own_redis.site.port) as proxy,
+        connected(f"redis://127.0.0.1:{proxy.port}") as client,
+    ):
+        await client.ping()
+        proxy.swallow = 2  # it asks again once
+        with pytest.raises(StorageError, match="the storage failed"):
+            async with RedisLease(client).hold("a"):
+                raise AssertionError("nobody knows of holding a lease")
+        assert proxy.swallow == 0
+        assert await own.exists("quart_dance:lease:a") == 0
+
+
+class Slow:
+    """A client that takes its time until it knows the answer.
+
+    Args:
+        redis: What really asks.
+        monkeypatch: Sets the clock forward, the event loop's as well.
+
+    Attributes:
+        seconds: How long it takes.
+        asked: How often it was asked.
+    """
+
+    def __init__(self, redis, monkeypatch):
+        self.seconds = 0
+        self.asked = 0
+        self._redis = redis
+        self._spent = 0
+        self._clock = time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: self._clock() + self._spent)
+
+    async def eval(self, *args):
+        answer = await self._redis.eval(*args)
+        self.asked += 1
+        self._spent += self.seconds
+        return answer
+
+
+async def test_what_is_left(redis, redis_prefix, monkeypatch):
+    """F5: Whoever needs 4 of 30 seconds to take a lease holds it.
+
+    Whoever needs more gives up after a while, and keeps nobody out.
+    """
+    slow = Slow(redis, monkeypatch)
+    lease = RedisLease(slow, prefix=redis_prefix)
+    slow.seconds = 4
+    async with lease.hold("a"):
+        assert slow.asked == 1
+    slow.seconds, slow.asked = 6, 0
+    with pytest.raises(StorageError, match="too little"):
+        async with lease.hold("a"):
+            raise AssertionError("too little is left")
+    assert slow.asked == 3 + 1  # it was given back
+    assert await redis.exists(redis_prefix + "a") == 0
 
 
 async def test_an_application(own_redis, own, tmp_path):

@@ -168,6 +168,66 @@ async def test_cancelled_at_every_await(engine):
     assert number > 2
 
 
+class Slow:
+    """A process, or a database, that takes its time over a change of a lease.
+
+    Args:
+        engine: The database.
+        monkeypatch: Sets the clock forward, the event loop's as well.
+
+    Attributes:
+        seconds: How long one takes.
+        times: How many do.
+        changes: How many there have been.
+    """
+
+    def __init__(self, engine, monkeypatch):
+        self.seconds = 0
+        self.times = 9
+        self.changes = 0
+        self._spent = 0
+        self._clock = time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: self._clock() + self._spent)
+        event.listen(engine.sync_engine, "after_cursor_execute", self._note)
+
+    def _note(self, connection, cursor, statement, *_):
+        if statement.startswith("UPDATE") and TABLE.name in statement:
+            self.changes += 1
+            if self.changes <= self.times:
+                self._spent += self.seconds
+
+
+@pytest.fixture
+def slow(engine, monkeypatch):
+    """Give what makes a change of a lease slow."""
+    return Slow(engine, monkeypatch)
+
+
+async def test_enough_is_left(engine, slow):
+    """F5: Whoever needs 4 of 30 seconds to take a lease holds it at once."""
+    slow.seconds = 4
+    async with make_lease(engine).hold("a"):
+        assert slow.changes == 1
+        assert await owner(engine) != ""
+
+
+async def test_too_little_is_left(engine, slow):
+    """F5: Whoever needs more gives up after a while, and keeps nobody out."""
+    slow.seconds = 6
+    with pytest.raises(StorageError, match="too little"):
+        async with make_lease(engine).hold("a"):
+            raise AssertionError("too little is left")
+    assert await owner(engine) == ""
+    assert slow.changes == 3 + 1  # it was given back
+
+
+async def test_slow_but_once(engine, slow):
+    """F5: Whoever was held up once has all of the lease when it asks again."""
+    slow.seconds, slow.times = 6, 1
+    async with make_lease(engine).hold("a"):
+        assert slow.changes == 2
+
+
 async def refresh_locked(storage):
     """Hold the refresh lock of an account for a moment."""
     async with asyncio.timeout(30), storage.refresh_lock(GITHUB, user_id=1):

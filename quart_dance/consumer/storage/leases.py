@@ -27,7 +27,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ...errors import StorageError
 from .model import MYSQL, schema_of
-from .waiting import until
+from .waiting import leased
 
 #: The time of the database, in seconds: the clocks of processes may differ.
 _NOW = {
@@ -38,9 +38,6 @@ _NOW = {
 _NOW["mariadb"] = _NOW["mysql"]
 #: Seconds for which nobody takes a lease.
 _LONGEST = 600
-#: Seconds after which the answer that a lease was taken says too little: how much of
-#: it is left? Whoever asks again has all of it.
-_PROMPT = 1.0
 
 
 class Lease(Protocol):
@@ -80,22 +77,22 @@ class TableLease:
         """Hold a lease; no connection is in use meanwhile.
 
         Raises:
-            StorageError: The database failed.
+            StorageError: The database failed, or is too slow.
         """
         owner = secrets.token_hex(16)
 
-        def acquire(connection: Connection) -> bool:
-            began = time.monotonic()
+        def acquire(connection: Connection) -> float | None:
+            asked = time.monotonic()
             taken = self._leases.acquire(connection, name, owner, self._seconds)
-            return taken and time.monotonic() - began < _PROMPT
+            return asked if taken else None
 
         def release(connection: Connection) -> None:
             self._leases.release(connection, name, owner)
 
         try:
-            await until(partial(self._run, acquire))
+            await leased(partial(self._run, acquire), self._seconds)
             yield
-        finally:  # also if cancelled: it may have been taken
+        finally:  # also if that failed: it may have been taken
             with suppress(StorageError):  # then it ends by itself
                 await self._run(release)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
@@ -14,7 +13,7 @@ from redis.asyncio import Redis
 from ...errors import StorageError
 from .base import saved
 from .forks import ProcessBound
-from .waiting import finished, until, within
+from .waiting import finished, leased, within
 
 __all__ = ["RedisLease"]
 
@@ -68,23 +67,21 @@ class RedisLease:
         """Wait for the lease of that name, hold it, and give it back.
 
         Raises:
-            StorageError: Redis does not answer.
+            StorageError: Redis does not answer, or is too slow.
         """
         key, owner = self._prefix + name, secrets.token_hex(16)
-        take = partial(self._run, _TAKE, key, owner, int(self._seconds * 1000))
-        try:
-            await until(take)
-        except asyncio.CancelledError:
-            await self._give_back(key, owner)  # it may have been taken
-            raise
-        try:
-            yield
-        finally:
-            await self._give_back(key, owner)
 
-    async def _give_back(self, key: str, owner: str) -> None:
-        with suppress(StorageError):  # then it ends by itself
-            await self._run(_GIVE_BACK, key, owner)
+        async def take() -> float | None:
+            asked = time.monotonic()
+            taken = await self._run(_TAKE, key, owner, int(self._seconds * 1000))
+            return asked if taken else None
+
+        try:
+            await leased(take, self._seconds)
+            yield
+        finally:  # also if that failed: it may have been taken
+            with suppress(StorageError):  # then it ends by itself
+                await self._run(_GIVE_BACK, key, owner)
 
     async def _run(self, script: str, key: str, *values: Any) -> Any:
         return await finished(saved(self._ask(script, key, *values)))

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
+from ...errors import StorageError
+
 T = TypeVar("T")
 #: Seconds that somebody who is cancelled waits for what must not be broken off.
 GRACE = 1.0
+#: How much of a lease may be over when it is known that it was taken: the rest must do
+#: to read the token again, for the provider's answer, and for the save.
+_SPENT = 1 / 6
+#: Seconds that are not too much for any lease.
+_PROMPT = 1.0
+#: How often a lease is taken of which too little was left.
+_TIMES = 3
 _running: set[asyncio.Future[Any]] = set()
 
 
@@ -56,16 +66,41 @@ def is_cancelled() -> bool:
     return False
 
 
-async def until(attempt: Callable[[], Awaitable[bool]]) -> None:
-    """Try something again and again, ever less often, until it is done.
+async def until(attempt: Callable[[], Awaitable[T | None]]) -> T:
+    """Try something again and again, ever less often, until its result is true.
 
     Others who want the same may sit in other processes: nobody tells us when to go on.
     """
     wait = 0.02
-    while not await attempt():
+    while not (result := await attempt()):
         # Not all at the same moment.
         await asyncio.sleep(wait * random.uniform(0.5, 1))
         wait = min(2 * wait, 0.25)
+    return result
+
+
+async def leased(take: Callable[[], Awaitable[float | None]], seconds: float) -> None:
+    """Wait for a lease until it is taken, and enough of it is left.
+
+    Whoever takes it again has all of it, but keeps the others out meanwhile: so not
+    for ever, where a process or what keeps the leases is slow.
+
+    Args:
+        take: Asks for it, and returns when it did, by the monotonic clock; None:
+            somebody else has it.
+        seconds: How long it lasts.
+
+    Raises:
+        StorageError: Too little was left, again and again; give it back all the same.
+    """
+    for _ in range(_TIMES):
+        asked = await until(take)
+        if time.monotonic() - asked < max(_PROMPT, seconds * _SPENT):
+            return
+    raise StorageError(
+        f"too little was left of a lease of {seconds:g} s when it had been taken: the "
+        "process, or what keeps the leases, is too slow"
+    )
 
 
 @asynccontextmanager
