@@ -67,6 +67,20 @@ MUTATIONS = [
         "dance/test_callback dance/test_attempts",
     ),
     Mutation(
+        "two threads do not use one state",
+        "consumer/runtime.py",
+        "        with _lock:\n            return self._add(key, value, now)",
+        "        if True:\n            return self._add(key, value, now)",
+        "dance/test_memory",
+    ),
+    Mutation(
+        "a forked process waits for no thread of its parent",
+        "consumer/runtime.py",
+        "    os.register_at_fork(after_in_child=_renew_lock)",
+        "    pass",
+        "dance/test_memory",
+    ),
+    Mutation(
         "five attempts at most",
         "consumer/dance.py",
         "surplus = sorted(found)[: max(0, len(found) + 1 - MAX_OPEN)]",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -21,6 +22,18 @@ T = TypeVar("T")
 _callers: ContextVar[frozenset[asyncio.Task[Any]]] = ContextVar(
     "quart_dance_callers", default=frozenset()
 )
+#: Held for a moment by whoever uses a memory: under Flask that is any thread.
+_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """In a forked process, have one that no thread of the parent's holds."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Closable(Protocol):
@@ -36,7 +49,7 @@ class Application(Protocol):
 
 
 class Memory:
-    """Remembers values for a while, in this process.
+    """Remembers values for a while, in this process; in whatever thread.
 
     Args:
         life: Seconds that a value is remembered.
@@ -50,6 +63,22 @@ class Memory:
 
     def add(self, key: str, value: Any, now: float) -> bool:
         """Remember a value; return False, and keep the old one, if there is one."""
+        with _lock:
+            return self._add(key, value, now)
+
+    def put(self, key: str, value: Any, now: float) -> None:
+        """Remember a value in place of what is remembered."""
+        with _lock:
+            self._values.pop(key, None)
+            self._add(key, value, now)
+
+    def get(self, key: str, now: float) -> Any:
+        """Return what is remembered, or None."""
+        with _lock:
+            end, value = self._values.get(key, (now, None))
+        return value if end > now else None
+
+    def _add(self, key: str, value: Any, now: float) -> bool:
         while self._values:
             oldest = next(iter(self._values))
             if self._values[oldest][0] > now and len(self._values) < self.size:
@@ -59,16 +88,6 @@ class Memory:
             return False
         self._values[key] = (now + self.life, value)
         return True
-
-    def put(self, key: str, value: Any, now: float) -> None:
-        """Remember a value in place of what is remembered."""
-        self._values.pop(key, None)
-        self.add(key, value, now)
-
-    def get(self, key: str, now: float) -> Any:
-        """Return what is remembered, or None."""
-        end, value = self._values.get(key, (now, None))
-        return value if end > now else None
 
 
 class LoopState:
