@@ -714,6 +714,27 @@ MUTATIONS = [
         "storage/test_redis_lease",
     ),
     Mutation(
+        "a lock that cannot be taken is an error of ours",
+        "consumer/storage/locks.py",
+        "lock = await saved(take())",
+        "lock = await take()",
+        "storage/test_refresh_lock_fails",
+    ),
+    Mutation(
+        "a lock may fail when it is given back",
+        "consumer/storage/locks.py",
+        "        if failed is not error:",
+        "        if True:\n            raise",
+        "storage/test_refresh_lock_fails",
+    ),
+    Mutation(
+        "no lock swallows an error",
+        "consumer/storage/locks.py",
+        "        await _give_back(lock, blueprint, error)\n        raise",
+        "        await _give_back(lock, blueprint, error)\n        return",
+        "storage/test_refresh_lock_fails",
+    ),
+    Mutation(
         "enough of a lease is left",
         "consumer/storage/waiting.py",
         "if time.monotonic() - asked < max(_PROMPT, seconds * _SPENT):",
@@ -872,7 +893,7 @@ MUTATIONS = [
     Mutation(
         "a refresh waits for a revocation",
         "consumer/room.py",
-        "async with self.async_storage.refresh_lock(self):",
+        "async with refresh_locked(self.async_storage, self):",
         "if True:",
         "dance/test_races",
     ),

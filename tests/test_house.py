@@ -25,6 +25,7 @@ oauth.attempt
 consumer.signals
 consumer.storage.waiting
 consumer.storage.base
+consumer.storage.locks
 consumer.storage.session
 consumer.storage
 consumer.pages

@@ -21,6 +21,7 @@ from .http import post_form
 from .runtime import Runtime, depth
 from .signals import oauth_refreshed, oauth_revoked
 from .storage.base import account_of, saved
+from .storage.locks import refresh_locked
 
 E = TypeVar("E", bound=BaseException)
 _logger = logging.getLogger(__name__)
@@ -161,7 +162,7 @@ async def _fly(
 ) -> Token:
     """Read again, exchange, save; return the token that is then stored."""
     storage, clock = consumer.async_storage, asyncio.get_running_loop().time
-    async with storage.refresh_lock(consumer, **who):
+    async with refresh_locked(storage, consumer, **who):
         began = clock()
         stored = await consumer.load(past_cache=True, **who)
         if stored is None:

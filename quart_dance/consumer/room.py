@@ -27,6 +27,7 @@ from .http import post_form
 from .runtime import runtime
 from .signals import oauth_revoked
 from .storage.base import NOBODY, saved
+from .storage.locks import refresh_locked
 from .storage.session import SessionStorage
 from .visit import Reply, Visit
 
@@ -188,7 +189,7 @@ class Room(Consumer):
     async def _revoke_token(self) -> None:
         self._must_save()
         # A refresh would bring another token, which nobody would revoke.
-        async with self.async_storage.refresh_lock(self):
+        async with refresh_locked(self.async_storage, self):
             token = await self.load(past_cache=True)
             if token is None:
                 return

@@ -217,6 +217,27 @@ async def test_cancelled_by_somebody_else():
     assert await texts(visitor.get("/me")) == ["alice"]
 
 
+class BrokenOff(httpx2.AsyncBaseTransport):
+    """A network whose calls somebody else cancels."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        return await future
+
+
+async def test_call_cancelled_by_somebody_else():
+    """F2: so does one whose call to the provider somebody else has cancelled."""
+    app, _, provider, clock = timed_app(storage=MemoryStorage())
+    visitor = Visitor(app)
+    await visitor.login(provider)
+    clock.now += 3600
+    works, runtime(app).transport = runtime(app).transport, BrokenOff()
+    assert (await visitor.get("/me")).status_code == 500
+    runtime(app).transport = works
+    assert await texts(visitor.get("/me")) == ["alice"]
+
+
 async def test_no_refresh_token():
     """F9: an expired token that cannot be refreshed means: not authorized, no error."""
     app, _, provider, clock = timed_app(storage=MemoryStorage())
