@@ -64,8 +64,9 @@ def server(name: str, case: str) -> dict[str, Cell]:
             ),
         ),
         "what it stands on is gone": (
-            "`StorageError` and an error page, and nobody counts as logged out; a "
-            "token that was just refreshed is saved later; no restart is needed",
+            "`StorageError` and an error page, and nobody counts as logged out; no "
+            "restart is needed; the save of a token that was just refreshed is tried "
+            "again for 5 s, and then, for a day, at the next request in that process",
             (
                 f"{DOWN}test_down_and_up[{name}-stop]",
                 f"{DOWN}test_down_when_a_new_token_is_to_be_saved[{name}]",

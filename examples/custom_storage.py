@@ -73,6 +73,10 @@ class UserTableStorage(TableStorage):
             user_id = session.get("user_id")
         return None if user_id in (None, NOBODY) else str(user_id)
 
+    def named(self, account):
+        """Say how an account is named, so that a refresh keeps to it."""
+        return {"user_id": account}
+
     async def get(self, blueprint, **who):
         return await self.read(await self.key(blueprint, **who))
 

@@ -37,6 +37,7 @@ consumer.visit
 consumer.http
 consumer.origins
 consumer.calls
+consumer.flight
 consumer.refresh
 consumer.flow
 consumer.client

@@ -42,7 +42,7 @@ from ..oauth.token import Token, is_expired
 from ..oauth.urls import is_secure, next_path
 from . import pages
 from .consumer import Consumer
-from .refresh import can_refresh
+from .flight import can_refresh
 from .signals import (
     oauth_authorized,
     oauth_before_login,

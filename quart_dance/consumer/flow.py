@@ -11,9 +11,10 @@ from typing import Any
 from ..errors import NotAuthorizedError, TokenExpiredError
 from ..oauth.token import Token, is_expired
 from .consumer import Consumer, Who
+from .flight import can_refresh
 from .http import URL, Cookies, Response
 from .origins import is_base_origin, target
-from .refresh import can_refresh, refreshed
+from .refresh import refreshed
 from .runtime import Runtime
 from .signals import oauth_revoked
 from .storage.base import saved

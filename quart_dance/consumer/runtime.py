@@ -142,6 +142,7 @@ class Runtime:
         used_states: The states whose callback has come, for as long as their
             attempts live.
         refreshed: What spent refresh tokens were exchanged for.
+        unsaved: The same, where it could not be saved.
         sync_pools: What sync code keeps open; of each process, blueprint and transport.
     """
 
@@ -152,6 +153,7 @@ class Runtime:
         self.deadline = 10.0
         self.used_states = Memory(life=600)
         self.refreshed = Memory(life=60)
+        self.unsaved = Memory(life=86_400, size=10_000)
         self.sync_pools: dict[tuple[int, object, object], Any] = {}
         self._loops: MutableMapping[asyncio.AbstractEventLoop, LoopState] = (
             WeakKeyDictionary()

@@ -95,7 +95,7 @@ class AsyncStorage(base.BaseStorage):
             return bool(getattr(self.storage, "keeps_accounts", True))
         return "user_id" in inspect.signature(self.storage.get).parameters
 
-    def named(self, account: str) -> dict[str, Any]:
+    def named(self, account: str | None) -> dict[str, Any]:
         named = getattr(self.storage, "named", None)
         return dict(named(account)) if named else {}
 

@@ -110,7 +110,7 @@ class SyncStorage(BaseStorage):
         """Whether tokens are kept for users."""
         return self.async_storage.keeps_accounts
 
-    def named(self, account: str) -> dict[str, Any]:
+    def named(self, account: str | None) -> dict[str, Any]:
         """Return how to name an account to the other methods."""
         return self.async_storage.named(account)
 

@@ -209,7 +209,7 @@ class ProcessStorage(BaseStorage):
     replace: Any = _forwarded("replace")
     account: Any = _forwarded("account")
 
-    def named(self, account: str) -> Any:
+    def named(self, account: str | None) -> Any:
         return self.begin("call", "named", (account,), {}).ended.result(PATIENCE)
 
     def can_save(self) -> Any:

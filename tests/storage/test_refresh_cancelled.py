@@ -100,7 +100,7 @@ async def test_flight(kind, tmp_path):
             visitor = await here.login()
             old = await stored(visitor)
             here.clock.now += 3600
-            with cancelling("_fly", step) as flights:
+            with cancelling("Flight._fly", step) as flights:
                 await visitor.get("/stepped/0")
                 await here.rest()
             (flight,) = flights

@@ -89,11 +89,12 @@ class BaseStorage(ABC):
             raise TypeError(f"{type(self).__name__} keeps no tokens for users")
         return None
 
-    def named(self, account: str) -> dict[str, Any]:
+    def named(self, account: str | None) -> dict[str, Any]:
         """Return how to name an account, as `account` returns it, to `get` and others.
 
         A refresh keeps to the account that it began with, whoever is logged in when
-        it ends. The default names none: the account is asked for again.
+        it ends. The default names none: the account is asked for again, and a refresh
+        fails if it is another one by then.
         """
         return {}
 

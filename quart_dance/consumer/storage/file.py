@@ -174,9 +174,11 @@ class FileStorage(BaseStorage):
             raise ValueError("'' is no user id: pass None for nobody")
         return str(user_id)
 
-    def named(self, account: str) -> dict[str, Any]:
+    def named(self, account: str | None) -> dict[str, Any]:
         """Return how to name an account to the other methods."""
-        return {"user_id": account}
+        if not self._has_users:
+            return {}
+        return {"user_id": NOBODY if account is None else account}
 
     async def _path(
         self, blueprint: Owner, user: Any = None, user_id: Any = None

@@ -215,7 +215,7 @@ class SQLAlchemyStorage(BaseStorage):
         account = await account_of(self, blueprint, **who)
         name = lease_name(blueprint.name, account)
         # One of each process is enough to ask for the lease.
-        async with local_lock(self, blueprint.name, account):
+        async with local_lock(self._table.engine(), blueprint.name, account):
             lease = self.lease
             if lease is None:
                 await self._table.make_leases()
@@ -231,9 +231,11 @@ class SQLAlchemyStorage(BaseStorage):
         identity = await self._identity(user, user_id)
         return None if identity is None else as_text(identity)
 
-    def named(self, account: str) -> dict[str, Any]:
+    def named(self, account: str | None) -> dict[str, Any]:
         """Return how to name an account to the other methods."""
-        return {"user_id": account}
+        if self._table.rows.user is None:
+            return {}
+        return {"user_id": NOBODY if account is None else account}
 
     @property
     def _holds(self) -> object:

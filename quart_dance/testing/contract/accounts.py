@@ -69,6 +69,17 @@ class AccountsContract(StorageContract):
         assert len(set(names)) == len(self.user_ids)
         assert await storage.account(ONE, user_id=NOBODY) is None
 
+    async def test_named_leads_back_to_an_account(self, storage: Any) -> None:
+        """A refresh keeps to its account, nobody's too, by what `named` returns."""
+        for user_id in (*self.user_ids, NOBODY):
+            account = await storage.account(ONE, user_id=user_id)
+            who = storage.named(account)
+            assert await storage.account(ONE, **who) == account
+            await storage.set(ONE, token_of("x"), user_id=user_id)
+            assert await storage.get(ONE, **who) == token_of("x")
+            assert await storage.replace(ONE, token_of("x"), None, **who)
+            assert await storage.get(ONE, user_id=user_id) is None
+
     async def test_an_empty_id_is_refused(self, storage: Any) -> None:
         """An empty id is a mistake, and never means nobody."""
         await storage.set(ONE, token_of("x"), user_id=NOBODY)
