@@ -222,9 +222,8 @@ def _for_one(error: E, *, whole: bool) -> E:
     while base.__module__ != "builtins":
         base = base.__base__
     # Not by the constructor of a subclass: that may take anything.
-    args = base.__reduce__(error)[1]
-    made = base.__new__(kind, *args)
-    base.__init__(made, *args)
+    made = base.__new__(kind, *error.args)
+    base.__init__(made, *error.args)
     vars(made).update(vars(error))
     if notes := getattr(error, "__notes__", None):
         made.__notes__ = [*notes]

@@ -27,22 +27,11 @@ class TeapotError(OAuthError):
         self.ounces = ounces
 
 
-def not_text() -> Exception:
-    """Return an error that keeps what it says apart from its arguments' text."""
-    try:
-        b"\xff".decode()
-    except UnicodeDecodeError as error:
-        return error
-    raise AssertionError
-
-
 ERRORS = {
     "a provider's": lambda: TokenRequestError(
         "server_error", "down", status_code=503, retry_after=7
     ),
     "a subclass's": lambda: TeapotError(ounces=8),
-    "a file's": lambda: PermissionError(13, "Permission denied", "tokens.json"),
-    "a codec's": not_text,
 }
 
 
