@@ -9,10 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiocache import SimpleMemoryCache
 from opening import Base, OAuth, make_tables, opened, place_of
-from sqlalchemy import event, func, insert, select, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import event, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.schema import CreateIndex
@@ -121,89 +119,6 @@ async def test_an_engine_with_an_isolation_level_of_its_own(url, level):
         assert await storage.replace(OWNER, NEW, OLD, user_id=1)
         await storage.delete(OWNER, user_id=1)
     await engine.dispose()
-
-
-async def test_two_roles_with_schemas_of_their_own(postgresql_url):
-    """S11: With one cache, tenants whom only the search path keeps apart stay apart."""
-    admin = create_async_engine(postgresql_url, isolation_level="AUTOCOMMIT")
-    cache, storages = SimpleMemoryCache(), []
-    async with admin.connect() as connection:
-        for name in ("north", "south"):
-            await connection.execute(text(f"CREATE SCHEMA {name}"))
-    for name in ("north", "south"):
-        settings = {"search_path": name}
-        engine = create_async_engine(
-            postgresql_url, connect_args={"server_settings": settings}
-        )
-        async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
-        storages.append(SQLAlchemyStorage(OAuth, engine, cache=cache))
-    north, south = storages
-    await north.set(OWNER, NEW, user_id=1)
-    await cache.clear()  # the marker of the change
-    assert await north.get(OWNER, user_id=1) == NEW
-    assert await south.get(OWNER, user_id=1) is None
-    for engine in (admin, north.session, south.session):
-        await engine.dispose()
-
-
-async def test_two_programs_with_urls_of_their_own(url):
-    """S10: With one cache, a log-out in one program is seen in the other one.
-
-    Each says in its own words where the database is.
-    """
-    await make_tables(url)
-    plain = make_url(url)
-    words = {"postgresql": {"ssl": "disable"}, "mysql": {"charset": "utf8mb4"}}
-    other = plain.set(query=words[plain.get_backend_name()])
-    if plain.port in (5432, 3306):
-        other = other.set(port=None)
-    cache = SimpleMemoryCache()
-    one, two = (
-        SQLAlchemyStorage(OAuth, create_async_engine(each), cache=cache)
-        for each in (plain, other)
-    )
-    await one.set(OWNER, NEW, user_id=1)
-    await cache.clear()  # the marker of the change
-    assert await one.get(OWNER, user_id=1) == NEW
-    await two.delete(OWNER, user_id=1)
-    assert await one.get(OWNER, user_id=1) is None
-    for storage in (one, two):
-        await storage.aclose()
-
-
-async def test_a_file_with_two_names(tmp_path, monkeypatch):
-    """S10: A file is the same one, whether its path is relative or absolute."""
-    monkeypatch.chdir(tmp_path)
-    cache = SimpleMemoryCache()
-    urls = "sqlite+aiosqlite:///app.db", f"sqlite+aiosqlite:///{tmp_path}/app.db"
-    await make_tables(urls[0])
-    one, two = (
-        SQLAlchemyStorage(OAuth, create_async_engine(url), cache=cache) for url in urls
-    )
-    await one.set(OWNER, NEW, user_id=1)
-    await cache.clear()
-    assert await one.get(OWNER, user_id=1) == NEW
-    await two.delete(OWNER, user_id=1)
-    assert await one.get(OWNER, user_id=1) is None
-    for storage in (one, two):
-        await storage.aclose()
-
-
-async def test_two_databases_in_memory():
-    """S11: What is in memory is nobody else's, whatever their cache."""
-    cache, storages = SimpleMemoryCache(), []
-    for _ in range(2):
-        engine = create_async_engine("sqlite+aiosqlite://")
-        async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
-        storages.append(SQLAlchemyStorage(OAuth, engine, cache=cache))
-    await storages[0].set(OWNER, NEW, user_id=1)
-    await cache.clear()
-    assert await storages[0].get(OWNER, user_id=1) == NEW
-    assert await storages[1].get(OWNER, user_id=1) is None
-    for storage in storages:
-        await storage.aclose()
 
 
 @pytest.mark.parametrize("place", [*DATABASES, *WITHOUT], indirect=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import secrets
 import time
@@ -14,6 +15,7 @@ from sqlalchemy import Connection, Engine, Table, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.util import await_only
 
+from ...oauth.urls import is_loopback
 from .model import name_of, schema_of
 
 T = TypeVar("T")
@@ -40,6 +42,17 @@ _SCHEMA = """
     SELECT current_database(), CAST(CAST(relnamespace AS regnamespace) AS text)
     FROM pg_class WHERE oid = to_regclass(:name)
 """
+#: Which server it is, and whether we may ask that: all may, unless somebody forbids it.
+_SYSTEM = "SELECT system_identifier FROM pg_control_system()"
+_MAY_ASK = """
+    SELECT has_function_privilege(to_regprocedure('pg_control_system()'), 'execute')
+"""
+#: In MariaDB and MySQL, which server it is, or which cluster of Galera's.
+_NAMES = """
+    SHOW GLOBAL VARIABLES
+    WHERE variable_name IN ('server_uuid', 'server_uid', 'hostname')
+"""
+_CLUSTER = "SHOW GLOBAL STATUS LIKE 'wsrep_cluster_state_uuid'"
 
 
 class Work(Enum):
@@ -88,25 +101,63 @@ def run(engine: Engine, kind: Work, work: Callable[[Connection], T]) -> T:
 def address(connection: Connection, table: Table) -> tuple[str, ...]:
     """Return what tells a table from all others, alike in every program.
 
-    What a URL says is not enough: a schema may come from the settings of a user, and
-    each driver has words of its own.
+    What a URL says is not enough: a schema may come from the settings of a user, each
+    driver has words of its own, and one name may stand for two servers. What a server
+    says is not enough either: a copy of its files says the same. If in doubt it says
+    too much: one table with two addresses shows an old token for a while, two tables
+    with one address show somebody else's.
     """
-    url, schema = connection.engine.url, schema_of(connection, table)
-    host = str(url.host or url.query.get("host", "localhost"))
+    schema = schema_of(connection, table)
     match connection.dialect.name:
         case "postgresql":
             name = {"name": name_of(connection, table)}
             where = connection.execute(text(_SCHEMA), name).one()
-            return "postgresql", host, str(url.port or 5432), *where, table.name
+            server = _host(connection, 5432), _system_identifier(connection)
+            return "postgresql", *server, *where, table.name
         case "sqlite":
             files = connection.exec_driver_sql("PRAGMA database_list").all()
             file = {name: path for _, name, path in files}[schema or "main"]
-            # What is in memory is nobody else's.
-            return "sqlite", file or secrets.token_hex(), table.name
+            return "sqlite", *_file(file), table.name
         case _:
             here = connection.exec_driver_sql("SELECT database()").scalar()
-            port = str(url.port or 3306)
-            return "mysql", host, port, str(schema or here), table.name
+            server = _host(connection, 3306), _server_identifier(connection)
+            return "mysql", *server, str(schema or here), table.name
+
+
+def _host(connection: Connection, port: int) -> str:
+    url = connection.engine.url
+    host = str(url.host or url.query.get("host", "localhost"))
+    return f"{'localhost' if is_loopback(host) else host}:{url.port or port}"
+
+
+def _system_identifier(connection: Connection) -> str:
+    """Return what a server of PostgreSQL's has in common with its replicas."""
+    if not connection.exec_driver_sql(_MAY_ASK).scalar():
+        return ""
+    return str(connection.exec_driver_sql(_SYSTEM).scalar())
+
+
+def _server_identifier(connection: Connection) -> str:
+    """Return what a cluster of MariaDB's or MySQL's calls itself, else a server."""
+    said = {
+        str(name).lower(): str(value)
+        for question in (_CLUSTER, _NAMES)
+        for name, value in connection.exec_driver_sql(question)
+    }
+    for name in ("wsrep_cluster_state_uuid", "server_uuid"):
+        if said.get(name):
+            return said[name]
+    # MariaDB's own is a hash of its port and a network card's address: containers may
+    # have the same one.
+    return f"{said.get('server_uid')} {said.get('hostname')}"
+
+
+def _file(path: str) -> tuple[str, ...]:
+    """Return the path of a file, and which one it is: containers have paths alike."""
+    if not os.path.exists(path):
+        return (secrets.token_hex(),)  # what is in memory is nobody else's
+    found = os.stat(path)
+    return path, str(found.st_dev), str(found.st_ino)
 
 
 def _run_once(engine: Engine, kind: Work, work: Callable[[Connection], T]) -> T:
