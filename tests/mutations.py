@@ -1318,6 +1318,20 @@ MUTATIONS = [
         "flask/test_bridge_processes::test_a_fork_that_python_does_not_hear_of",
     ),
     Mutation(
+        "the end waits for a refresh",
+        "flask/bridge.py",
+        "self._await(self._flights(), self._loop, 2 * deadline + _CLOSING)",
+        "pass",
+        "flask/test_bridge_processes::test_end_while_a_token_is_refreshed",
+    ),
+    Mutation(
+        "the end lets nobody in",
+        "flask/bridge.py",
+        "        self.gate.close()\n        loop",
+        "        loop",
+        "flask/test_bridge_processes::test_calls_at_the_end",
+    ),
+    Mutation(
         "threads are threads",
         "flask/consumer/oauth2.py",
         "        check_threads()\n",

@@ -14,13 +14,13 @@ import os
 import sys
 import threading
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 from flask import has_request_context
 
-from ..consumer.runtime import Closable
+from ..consumer.runtime import Closable, Runtime
 from ..consumer.storage.base import BaseStorage
 from ..consumer.storage.forks import leave
 from .gate import Gate
@@ -28,8 +28,8 @@ from .threads import Threads
 from .waiter import Waiter
 
 T = TypeVar("T")
-C = TypeVar("C", bound=Closable)
-#: Seconds that closing connections at the end of the process may take.
+#: Seconds that saving tokens, and then closing connections, may take at the end of the
+#: process.
 _CLOSING = 3.0
 
 
@@ -70,7 +70,7 @@ class Bridge:
         gate: What lets calls in.
         storages: Those with something to be closed at the end of the process, by its
             id. Nobody else can: their connections belong to this event loop.
-        others: What else is closed then, if it is still there.
+        runtimes: Of the applications; they are closed then, too, those still there.
     """
 
     def __init__(self) -> None:
@@ -78,21 +78,22 @@ class Bridge:
         self.gate = Gate()
         self.storages: dict[int, BaseStorage] = {}
         self._known: WeakValueDictionary[int, BaseStorage] = WeakValueDictionary()
-        self.others: WeakSet[Closable] = WeakSet()
+        self.runtimes: WeakSet[Runtime] = WeakSet()
         self._loop: _Loop | None = None
         self._thread: threading.Thread
         self._lock = threading.Lock()
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float | None) -> T:
         """Run a coroutine in the event loop, and wait for it; see the function."""
-        try:
-            self._check()
-            loop = self._running_loop()
-        except BaseException:
-            coroutine.close()
-            raise
-        with self.gate.passing():
-            return Waiter(loop).wait(coroutine, timeout)
+        with ExitStack() as stack:
+            try:
+                self._check()
+                stack.enter_context(self.gate.passing())
+                waiter = Waiter(self._running_loop())
+            except BaseException:
+                coroutine.close()
+                raise
+            return waiter.wait(coroutine, timeout)
 
     def keep(self, storage: BaseStorage) -> None:
         """Have a storage closed, or another one of the same connections."""
@@ -134,22 +135,42 @@ class Bridge:
         return self._loop
 
     def close(self) -> None:
-        """Close what is kept, and end the event loop and its thread."""
-        loop, self._loop = self._loop, None
-        if loop is None:
-            return
-        ending = asyncio.run_coroutine_threadsafe(self._end(), loop)
+        """Close what is kept, and end the event loop and its thread, for good.
+
+        Threads that come later wait at the gate until the process is no more.
+        """
+        if self._loop is not None:
+            # A refresh may wait for another process's, that fails. Nothing is closed
+            # before: to save a token may take storages, and the gate.
+            deadline = max((r.deadline for r in self.runtimes), default=0)
+            self._await(self._flights(), self._loop, 2 * deadline + _CLOSING)
+        self.gate.close()
+        loop = self._loop
+        if loop is not None:
+            self._await(self._end(), loop, 2 * _CLOSING)
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join(_CLOSING)
+            if not self._thread.is_alive():
+                loop.close()
+        elif self.runtimes:
+            asyncio.run(self._end())
+
+    def _await(
+        self, coroutine: Coroutine[Any, Any, None], loop: _Loop, timeout: float
+    ) -> None:
         with suppress(Exception):
-            ending.result(2 * _CLOSING)
-        loop.call_soon_threadsafe(loop.stop)
-        self._thread.join(_CLOSING)
-        if not self._thread.is_alive():
-            loop.close()
+            asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout)
+
+    async def _flights(self) -> None:
+        """Wait for the refreshes: of what they are given nobody else has a copy."""
+        while flights := {task for r in self.runtimes for task in r.here.tasks}:
+            await asyncio.wait(flights)
 
     async def _end(self) -> None:
+        everything: list[Closable] = [*self.runtimes, *self.storages.values()]
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING):
-                for kept in [*self.others, *self.storages.values()]:
+                for kept in everything:
                     with suppress(Exception):
                         await kept.aclose()
         others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -191,17 +212,18 @@ def run(
     Raises:
         TimeoutError: It has been cancelled.
         RuntimeError: This thread runs an event loop, which would stand still, or
-            threads are greenlets, or somebody else has cancelled the coroutine.
+            threads are greenlets, or somebody else has cancelled the coroutine, or
+            the process has ended.
     """
     if storage is not None and type(storage).aclose is not BaseStorage.aclose:
         _here().keep(storage)
     return _here().run(coroutine, timeout)
 
 
-def keep(closable: C) -> C:
-    """Have something closed at the end of the process, if it is still there then."""
-    _here().others.add(closable)
-    return closable
+def keep(runtime: Runtime) -> Runtime:
+    """Have an application's runtime closed at the end of the process."""
+    _here().runtimes.add(runtime)
+    return runtime
 
 
 def close(storage: BaseStorage) -> None:

@@ -86,7 +86,8 @@ class SyncStorage(BaseStorage):
         Raises:
             TimeoutError: It took longer than `timeout`; so do the other methods.
             RuntimeError: This thread runs an event loop, or what it waited for has
-                been cancelled by somebody else; so do the other methods.
+                been cancelled by somebody else, or the process has ended; so do the
+                other methods.
         """
         getting = self.async_storage.get(blueprint, **who)
         return self._run(getting) if self.waits else at_once(getting)

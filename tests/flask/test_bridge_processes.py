@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import served
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +82,116 @@ def test_end_with_a_storage_that_hangs():
     started = time.time()
     assert run("-X", "dev", "-c", SCRIPT).stdout.split() == ["a", "closing"]
     assert time.time() - started < 20
+
+
+REFRESHES = """
+import asyncio, sys, threading
+from rooms import make_flask_app
+from quart_dance.flask.consumer.storage.file import FileStorage
+from quart_dance.testing import DevProvider, faults
+
+provider = DevProvider()
+app, blueprint = make_flask_app(provider, storage=FileStorage(sys.argv[1]))
+
+def ask():
+    with app.app_context():
+        blueprint.session.get("user")
+
+with app.app_context():
+    blueprint.token = {**provider.issue_token("alice"), "expires_at": 1}
+    print(blueprint.token["access_token"])
+provider.expire_access_tokens()
+provider.fault("token", faults.Hang(after=True))
+threading.Thread(target=ask, daemon=True).start()
+asyncio.run(provider.held())
+answer = threading.Timer(4, provider.release)
+answer.daemon = True
+answer.start()
+"""
+
+
+def test_end_while_a_token_is_refreshed(tmp_path):
+    """S14: The end waits for a refresh as long as the provider may take, and the save.
+
+    Nobody else does where a daemon thread has asked, and the provider has given the
+    new token to nobody else.
+    """
+    old = run("-c", REFRESHES, f"{tmp_path}/token.json").stdout.strip()
+    kept = json.loads((tmp_path / "token.json").read_text())
+    assert old and kept["access_token"] != old
+
+
+LATE = """
+import atexit, threading
+
+@atexit.register
+def last():  # since the library is imported later
+    try:
+        storage.get(OWNER)
+    except RuntimeError as error:
+        print(error)
+
+import asyncio
+from types import SimpleNamespace
+from quart_dance.consumer.storage import MemoryStorage
+from quart_dance.flask import SyncStorage
+
+OWNER = SimpleNamespace(name="dev")
+closing, answered = threading.Event(), threading.Event()
+
+class Closing(MemoryStorage):
+    async def aclose(self):
+        closing.set()
+        while not answered.is_set():  # in vain, for seconds
+            await asyncio.sleep(0.01)
+
+def call():
+    closing.wait()
+    storage.get(OWNER)
+    answered.set()
+    print("answered")
+
+storage = SyncStorage(Closing())
+storage.get(OWNER)
+threading.Thread(target=call, daemon=True).start()
+"""
+
+
+def test_calls_at_the_end():
+    """S14: A thread that comes while the process ends waits, and no second loop runs.
+
+    The main thread, which has nobody to wait for, is told.
+    """
+    (said,) = run("-X", "dev", "-c", LATE).stdout.splitlines()
+    assert said.startswith("the process ends")
+
+
+CALLS = """
+import sys
+from flask import Flask
+from quart_dance.flask.consumer import OAuth2ConsumerBlueprint
+from quart_dance.flask.consumer.storage import MemoryStorage
+
+url, token = sys.argv[1:]
+storage = MemoryStorage({"access_token": token})
+urls = {"token_url": f"{url}/token", "authorization_url": f"{url}/authorize"}
+blueprint = OAuth2ConsumerBlueprint(
+    "dev", __name__, client_id="a", base_url=url, storage=storage, **urls
+)
+app = Flask(__name__)
+app.secret_key = "a"
+app.register_blueprint(blueprint)
+with app.app_context():
+    print(blueprint.session.get("user").json()["login"])
+"""
+
+
+def test_end_without_an_event_loop():
+    """S14: The end closes the connections to the API, also where no loop was needed."""
+    with served() as provider:
+        token = provider.issue_token("alice")["access_token"]
+        base_url = provider.options()["base_url"]
+        assert run("-X", "dev", "-c", CALLS, base_url, token).stdout == "alice\n"
 
 
 COLLECTS = """
@@ -182,8 +293,10 @@ def test_a_fork_with_redis(url, redis_url, redis_prefix):
 
 
 UNTOLD = """
-import ctypes, os, signal, sys
+import ctypes, os, signal, sys, threading
 from forking import OWNER, Crowd
+from quart_dance.consumer.storage import MemoryStorage
+from quart_dance.flask import SyncStorage
 
 crowd = Crowd(sys.argv[1], "plain")
 
@@ -192,7 +305,23 @@ def use(user_id):
 
 for user_id in (1, 2):
     crowd.storage.set(OWNER, {"access_token": f"token {user_id}"}, user_id=user_id)
+
+# Where another thread waits for the interpreter's lock, the child could hang in Python
+# itself. So all others wait for something else, until the process has been forked.
+reading, writing = os.pipe()
+waiting = threading.Event()
+
+class Waiting(MemoryStorage):
+    async def get(self, blueprint):
+        waiting.set()
+        os.read(reading, 1)
+
+sys.setswitchinterval(60)  # so this thread goes on when that one reads
+get = SyncStorage(Waiting()).get
+threading.Thread(target=get, args=[OWNER], daemon=True).start()
+waiting.wait()
 if child := ctypes.PyDLL(None).fork():
+    os.write(writing, b"a")
     assert os.waitpid(child, 0)[1] == 0
     use(1)
 else:
