@@ -814,9 +814,30 @@ MUTATIONS = [
     Mutation(
         "a transaction says how isolated it is",
         "consumer/storage/database.py",
-        "if kind is Work.TRANSACTION and not _is_serial(connection):",
+        'if database != "sqlite":',
         "if False:",
         "processes/test_tables",
+    ),
+    Mutation(
+        "a connection that commits by itself has transactions",
+        "consumer/storage/database.py",
+        "        dialect.set_isolation_level(driver, level)",
+        "        pass",
+        "storage/test_sqla_autocommit.py::test_a_transaction_that_fails",
+    ),
+    Mutation(
+        "a connection goes back as it came",
+        "consumer/storage/database.py",
+        'dialect.set_isolation_level(driver, "AUTOCOMMIT")',
+        "pass",
+        "storage/test_sqla_autocommit.py::test_the_application_writes_on",
+    ),
+    Mutation(
+        "a connection that does not go back as it came is given up",
+        "consumer/storage/database.py",
+        "connection.invalidate()  #",
+        "pass  #",
+        "storage/test_sqla_autocommit.py::test_a_connection_that_cannot_be_set_back",
     ),
     Mutation(
         "a login whose row has gone is stored",

@@ -7,11 +7,13 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, text
+from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.util import await_only
 
@@ -30,7 +32,7 @@ _STATES = ("40001", "40P01")
 _NUMBERS = (1213, 1020)
 #: Each database's own default: in a transaction we rely on it, whatever an engine or a
 #: database is set to.
-_ISOLATION = {
+_ISOLATION: dict[str, IsolationLevel] = {
     "postgresql": "READ COMMITTED",
     "sqlite": "SERIALIZABLE",
     "mysql": "REPEATABLE READ",
@@ -161,28 +163,65 @@ def _file(path: str) -> tuple[str, ...]:
 
 
 def _run_once(engine: Engine, kind: Work, work: Callable[[Connection], T]) -> T:
-    with engine.connect() as connection:
-        if kind is Work.TRANSACTION and not _is_serial(connection):
-            level = _ISOLATION[engine.dialect.name]
-            connection.execution_options(isolation_level=level)
-        elif engine.dialect.name == "postgresql":
-            # Saves two of three round trips; elsewhere it costs more than it saves.
-            connection.execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection, _isolated(connection, kind):
         result = work(connection)
         if kind is not Work.READ:
             connection.commit()
         return result
 
 
-def _is_serial(connection: Connection) -> bool:
-    """Say whether this is SQLite, unless somebody has set it to AUTOCOMMIT.
+@contextmanager
+def _isolated(connection: Connection, kind: Work) -> Iterator[None]:
+    """Let a connection be what the work needs, and leave it as it was."""
+    database, commits_itself = connection.dialect.name, _commits_itself(connection)
+    if kind is not Work.TRANSACTION:
+        if database == "postgresql" and not commits_itself:
+            # Saves two of three round trips; elsewhere it costs more than it saves.
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+        yield
+    elif commits_itself:
+        with _transactional(connection, _ISOLATION[database]):
+            yield
+    else:
+        # In SQLite, to set what is set already takes trips to the driver's thread, for
+        # nothing.
+        if database != "sqlite":
+            connection.execution_options(isolation_level=_ISOLATION[database])
+        yield
 
-    There to set what is set already takes trips to the driver's thread, for nothing.
+
+@contextmanager
+def _transactional(connection: Connection, level: IsolationLevel) -> Iterator[None]:
+    """Let a connection that commits each statement by itself have a transaction.
+
+    SQLAlchemy would not let it do so again, where it was not told of it: the driver
+    may have been, or an event.
     """
-    if connection.dialect.name != "sqlite":
+    dialect, driver = connection.dialect, _driver(connection)
+    try:
+        dialect.set_isolation_level(driver, level)
+        yield
+    finally:
+        if not connection.invalidated:
+            try:
+                connection.rollback()
+                dialect.reset_isolation_level(driver)
+                dialect.set_isolation_level(driver, "AUTOCOMMIT")
+            except BaseException:
+                connection.invalidate()  # the next one is as the application makes it
+                raise
+
+
+def _commits_itself(connection: Connection) -> bool:
+    """Say whether the driver commits each statement; False if it does not say."""
+    try:
+        return connection.dialect.detect_autocommit_setting(_driver(connection))
+    except NotImplementedError:
         return False
-    driver: Any = connection.connection.dbapi_connection
-    return driver.isolation_level is not None
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.dbapi_connection
 
 
 def _pause(engine: Engine, attempt: int) -> None:
