@@ -87,11 +87,13 @@ def test_end_with_a_storage_that_hangs():
 REFRESHES = """
 import asyncio, sys, threading
 from rooms import make_flask_app
+from quart_dance.consumer.runtime import runtime
 from quart_dance.flask.consumer.storage.file import FileStorage
 from quart_dance.testing import DevProvider, faults
 
 provider = DevProvider()
 app, blueprint = make_flask_app(provider, storage=FileStorage(sys.argv[1]))
+runtime(app).deadline = 60
 
 def ask():
     with app.app_context():
@@ -104,7 +106,7 @@ provider.expire_access_tokens()
 provider.fault("token", faults.Hang(after=True))
 threading.Thread(target=ask, daemon=True).start()
 asyncio.run(provider.held())
-answer = threading.Timer(4, provider.release)
+answer = threading.Timer(8, provider.release)  # all else at the end takes six
 answer.daemon = True
 answer.start()
 """
