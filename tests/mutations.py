@@ -1278,8 +1278,15 @@ MUTATIONS = [
     Mutation(
         "no thread dies of what is cancelled",
         "flask/waiter.py",
-        "if task.cancelled():",
-        "if False:",
+        "except asyncio.CancelledError as error:",
+        "except ZeroDivisionError as error:",
+        "flask/test_sync_storage_broken_off",
+    ),
+    Mutation(
+        "no thread dies of what it is called for",
+        "flask/waiter.py",
+        "except (Exception, asyncio.CancelledError) as error:",
+        "except Exception as error:",
         "flask/test_sync_storage_broken_off",
     ),
     Mutation(

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from ..consumer.storage.caller import caller
 
 T = TypeVar("T")
-_Outcome = tuple[Any, Exception | None]
+_Outcome = tuple[Any, BaseException | None]
 
 
 class Waiter:
@@ -95,10 +95,12 @@ class Waiter:
             raise
         task, self._task = cast(asyncio.Task[T], self._task), None
         try:
-            if task.cancelled():
-                # Its own error is none that sync code expects: servers die of it.
-                raise RuntimeError("what this thread waited for has been cancelled")
             return task.result()
+        except asyncio.CancelledError as error:
+            # This is none that sync code expects: servers die of it.
+            raise RuntimeError(
+                "what this thread waited for has been cancelled"
+            ) from error
         finally:
             del task  # its exception holds this frame
 
@@ -128,7 +130,7 @@ def _adopt(context: Context, before: Context) -> None:
 def _outcome(call: Callable[[], Any]) -> _Outcome:
     try:
         return call(), None
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
         return None, error
 
 

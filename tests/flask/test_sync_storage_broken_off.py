@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from rooms import make_flask_app
+from rooms import FlaskVisitor, make_flask_app
 
 from quart_dance.consumer import storage as async_storage
 from quart_dance.consumer.storage.file import FileStorage
 from quart_dance.errors import StorageError
 from quart_dance.flask import SyncStorage
+from quart_dance.flask.consumer import oauth_authorized, storage
 
 OWNER: Any = SimpleNamespace(name="dev")
 
@@ -78,6 +80,39 @@ def test_cancelled_by_somebody_else(dev_provider):
     app, blueprint = make_flask_app(dev_provider, storage=Sharing())
     with app.app_context(), pytest.raises(StorageError, match="CancelledError"):
         _ = blueprint.token
+
+
+async def cancel(*args: Any, **kwargs: Any) -> Any:
+    """Be cancelled, as what an application's own event loop has run."""
+    raise asyncio.CancelledError
+
+
+class Running(storage.MemoryStorage):
+    """A storage of plain methods, one of which runs a coroutine."""
+
+    def set(self, blueprint: Any, token: Any) -> None:
+        asyncio.run(cancel())
+
+
+def test_a_storage_is_cancelled_in_the_callers_thread(dev_provider):
+    """A storage with plain methods fails as any does, and no thread dies of it."""
+    app, blueprint = make_flask_app(dev_provider, storage=Running())
+    with app.app_context(), pytest.raises(StorageError, match="CancelledError"):
+        blueprint.token = {"access_token": "a"}
+    assert FlaskVisitor(app).login(dev_provider).status == 500
+
+
+def test_a_receiver_is_cancelled(dev_provider):
+    """A receiver's failure is an error page's; what it did stands in the log."""
+    app, blueprint = make_flask_app(dev_provider, storage=storage.MemoryStorage())
+    with oauth_authorized.connected_to(cancel, blueprint):
+        assert FlaskVisitor(app).login(dev_provider).status == 500
+        app.testing = True
+        with pytest.raises(RuntimeError, match="has been cancelled") as raised:
+            FlaskVisitor(app).login(dev_provider)
+    assert raised.value.__cause__ is not None
+    frames = traceback.extract_tb(raised.value.__cause__.__traceback__)
+    assert frames[-1].name == "cancel"
 
 
 @pytest.fixture
