@@ -6,6 +6,8 @@ every test named here is there.
 
 from __future__ import annotations
 
+from quart_dance.consumer.flight import SAVING
+
 CONTRACT = "processes/test_processes_contract.py::"
 REFRESH = "processes/test_processes_refresh.py::"
 DOWN = "storage/test_servers_down.py::"
@@ -66,7 +68,8 @@ def server(name: str, case: str) -> dict[str, Cell]:
         "what it stands on is gone": (
             "`StorageError` and an error page, and nobody counts as logged out; no "
             "restart is needed; the save of a token that was just refreshed is tried "
-            "again for 5 s, and then, for a day, at the next request in that process",
+            f"again for {SAVING} s, and then, for a day, at the next request in that "
+            "process",
             (
                 f"{DOWN}test_down_and_up[{name}-stop]",
                 f"{DOWN}test_down_when_a_new_token_is_to_be_saved[{name}]",

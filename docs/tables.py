@@ -15,7 +15,7 @@ from typing import Any
 from promises import COLUMNS, PROMISES
 
 from quart_dance import errors
-from quart_dance.consumer import http, signals
+from quart_dance.consumer import flight, http, signals
 from quart_dance.consumer.consumer import Consumer
 from quart_dance.consumer.options import BlueprintOptions, OAuth2Options
 from quart_dance.consumer.runtime import Runtime
@@ -57,6 +57,8 @@ def all_tables() -> dict[str, str]:
         "absence": str(cache.ABSENCE_TTL),
         "marker": str(cache.MARKER_TTL),
         "lease_deadline": str(redis.DEADLINE),
+        "saving": str(flight.SAVING),
+        "slack": str(flight.SLACK),
         "cookie_limit": str(session.MAX_COOKIE),
         "leeway": str(token.LEEWAY),
     }

@@ -75,7 +75,7 @@ class UserTableStorage(TableStorage):
 
     def named(self, account):
         """Say how an account is named, so that a refresh keeps to it."""
-        return {"user_id": account}
+        return {"user_id": NOBODY if account is None else account}
 
     async def get(self, blueprint, **who):
         return await self.read(await self.key(blueprint, **who))

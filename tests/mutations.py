@@ -361,29 +361,44 @@ MUTATIONS = [
     Mutation(
         "a flight is remembered",
         "consumer/flight.py",
-        "self.runtime.refreshed.put(identity, new, self.runtime.clock())",
+        "runtime.refreshed.put(identity, new, runtime.clock())",
         "pass",
         "dance/test_flights",
     ),
     Mutation(
         "what could not be saved is remembered",
         "consumer/flight.py",
-        "self.runtime.unsaved.put(identity, new, self.runtime.clock())",
+        "runtime.unsaved.put(identity, new, runtime.clock())",
         "pass",
-        "dance/test_refresh_failures",
+        "dance/test_refresh_failures dance/test_refresh_unsaved",
+    ),
+    Mutation(
+        "what is remembered may be over",
+        "consumer/flight.py",
+        "if is_expired(new, runtime.clock()) and can_refresh(self.consumer, new):",
+        "if False:",
+        "dance/test_refresh_unsaved",
+    ),
+    Mutation(
+        "what is saved is not remembered",
+        "consumer/flight.py",
+        "runtime.unsaved.forget(identity)",
+        "pass",
+        "dance/test_refresh_unsaved",
     ),
     Mutation(
         "a save is tried again",
         "consumer/flight.py",
         "if clock() + wait > end or not await self._is_same():",
         "if True:",
-        "dance/test_refresh_failures",
+        "dance/test_refresh_failures dance/test_refresh_unsaved",
     ),
     Mutation(
-        "a refresh keeps to nobody's account",
-        "consumer/refresh.py",
-        "who or storage.named(account))",
-        "who or (storage.named(account) if account else {}))",
+        "a name that names nobody is noticed",
+        "consumer/flight.py",
+        "await account_of(storage, self.consumer, **self.who) == self.account",
+        "bool(self.who) or "
+        "await account_of(storage, self.consumer, **self.who) == self.account",
         "dance/test_flights_accounts",
     ),
     Mutation(
@@ -396,8 +411,8 @@ MUTATIONS = [
     Mutation(
         "databases share no refresh",
         "consumer/flight.py",
-        "id(self.consumer.async_storage._holds), *whose",
-        "*whose",
+        "return self.consumer, self.account, identity_of(old)",
+        "return self.consumer, self.account or identity_of(old)",
         "dance/test_flights_accounts",
     ),
     Mutation(
@@ -680,7 +695,7 @@ MUTATIONS = [
         "consumer/flight.py",
         "if flight.cancelled():",
         "if False:",
-        "dance/test_refresh_failures",
+        "dance/test_refresh_failures dance/test_refresh_unsaved",
     ),
     Mutation(
         "a caller that is cancelled hears it",

@@ -59,20 +59,17 @@ class Flight:
     account: str | None
     who: Who
 
-    def key(self, old: Token) -> object:
+    def _key(self, old: Token) -> object:
         """Return what tells this refresh from all others.
 
-        Without accounts a token is its holder's: two visitors never share one. Nor do
-        two databases, where a storage's session leads to one or the other.
+        Who shares one has the same token: so neither do visitors whose tokens are in
+        their sessions, nor tenants with a database each.
         """
-        whose = (
-            (identity_of(old), None) if self.account is None else (None, self.account)
-        )
-        return self.consumer, id(self.consumer.async_storage._holds), *whose
+        return self.consumer, self.account, identity_of(old)
 
     async def shared(self, old: Token) -> Token:
         """Fly, or wait for those who do already."""
-        flights, key = self.runtime.here.flights, self.key(old)
+        flights, key = self.runtime.here.flights, self._key(old)
         flight = flights.get(key)
         ours = flight is None
         if flight is None:
@@ -117,8 +114,9 @@ class Flight:
                         f"reading the token of {consumer.name!r} took too long"
                     )
                 )
-            new = await self._exchange(old)
-            if not await self._save(old, new):
+            new = await self._renewed(old)
+            end = min(clock() + SAVING, began + 2 * SLACK)
+            if not await self._save(old, new, end):
                 # Logged out, or in again, while the provider was asked: that counts.
                 return await self.load() or REVOKED
         # A receiver that calls the API, and must refresh, may not wait for this flight.
@@ -160,28 +158,45 @@ class Flight:
             )
 
     async def _is_same(self) -> bool:
-        if self.who:
-            return True
-        return await account_of(self.consumer.async_storage, self.consumer) == (
-            self.account
-        )
+        storage = self.consumer.async_storage
+        return await account_of(storage, self.consumer, **self.who) == self.account
 
-    async def _save(self, old: Token, new: Token) -> bool:
-        """Store what the provider has given out, and will not give out again."""
+    async def _renewed(self, old: Token) -> Token:
+        """Return what the provider gives for a token, or what it gave already."""
+        runtime = self.runtime
+        new: Token | None = runtime.unsaved.get(identity_of(old), runtime.clock())
+        if new is None:
+            return await self._exchange(old)
+        if is_expired(new, runtime.clock()) and can_refresh(self.consumer, new):
+            return await self._exchange(new)
+        return new
+
+    async def _save(self, old: Token, new: Token, end: float) -> bool:
+        """Store what the provider has given out, and will not give out again.
+
+        A database that is failing over may be back in a moment; and as long as we have
+        the lease nobody else spends the old token.
+
+        Args:
+            old: What it takes the place of.
+            new: What is stored.
+            end: Until when it is tried, by the event loop's clock.
+        """
         identity, clock = identity_of(old), asyncio.get_running_loop().time
-        self.runtime.refreshed.put(identity, new, self.runtime.clock())
-        wait, end = 0.1, clock() + SAVING
+        runtime, wait = self.runtime, 0.1
         while True:
             try:
-                return await self.replace(old, new)
+                replaced = await self.replace(old, new)
             except TokenTooLargeError:
                 raise
             except StorageError:
-                self.runtime.unsaved.put(identity, new, self.runtime.clock())
-                # A database that is failing over may be back in a moment; and as long
-                # as we have the lease nobody else spends the old token.
+                runtime.unsaved.put(identity, new, runtime.clock())
                 if clock() + wait > end or not await self._is_same():
                     raise
+            else:
+                runtime.unsaved.forget(identity)
+                runtime.refreshed.put(identity, new, runtime.clock())
+                return replaced
             await asyncio.sleep(wait)
             wait = min(2 * wait, 1.0)
 

@@ -7,7 +7,7 @@ from ..oauth.token import Token
 from .consumer import Consumer, Who
 from .flight import REVOKED, Flight, identity_of
 from .runtime import Runtime, depth
-from .storage.base import account_of
+from .storage.base import BaseStorage, account_of, saved
 
 
 async def refreshed(
@@ -45,11 +45,14 @@ async def refreshed(
         )
     account = await account_of(storage, consumer, **who)
     # Whoever logs in while the token is on its way must not get it.
-    flight = Flight(runtime, consumer, account, who or storage.named(account))
-    new, known = _remembered(runtime, old), True
-    # While others are on their way, what they bring counts.
-    if new is None or flight.key(old) in runtime.here.flights:
-        new, known = await flight.shared(old), False
+    who = who or await saved(_named(storage, account))
+    flight = Flight(runtime, consumer, account, who)
+    # A late request may still hold a token that was refreshed a moment ago; to spend
+    # its refresh token again would look like theft (RFC 9700, 4.14.2).
+    new: Token | None = runtime.refreshed.get(identity_of(old), runtime.clock())
+    known = new is not None
+    if new is None:
+        new = await flight.shared(old)
     if known or account is None:
         # A flight saves for the one who started it. Whoever else holds the old token
         # in a storage of their own, such as a session, saves for themselves.
@@ -61,14 +64,5 @@ async def refreshed(
     return new.copy()
 
 
-def _remembered(runtime: Runtime, old: Token) -> Token | None:
-    """Return what a token was exchanged for, if that is known here.
-
-    A late request may still hold a token that was refreshed a moment ago; to spend its
-    refresh token again would look like theft (RFC 9700, 4.14.2).
-    """
-    for memory in (runtime.refreshed, runtime.unsaved):
-        new: Token | None = memory.get(identity_of(old), runtime.clock())
-        if new is not None:
-            return new
-    return None
+async def _named(storage: BaseStorage, account: str | None) -> Who:
+    return storage.named(account)

@@ -78,6 +78,11 @@ class Memory:
             end, value = self._values.get(key, (now, None))
         return value if end > now else None
 
+    def forget(self, key: str) -> None:
+        """Remember a value no longer; fine if there is none."""
+        with _lock:
+            self._values.pop(key, None)
+
     def _add(self, key: str, value: Any, now: float) -> bool:
         while self._values:
             oldest = next(iter(self._values))

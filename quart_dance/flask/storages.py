@@ -27,6 +27,7 @@ class BaseStorage(ABC):
     thread of whoever needs a token. A storage may also have the other methods of the
     async `quart_dance.consumer.storage.BaseStorage`, as plain functions: `account`,
     `named`, `reread`, `replace`, `can_save`, and `refresh_lock`, a context manager.
+    `named` is given None for nobody, and names them by ``user_id=NOBODY``.
     Where they are missing, that class's defaults take their place; but nothing holds
     off another thread between the two steps of the default `replace`, as either may be
     in a transaction of the application's.

@@ -22,7 +22,7 @@ from quart_dance.consumer.storage.sqla import OAuthConsumerMixin, SQLAlchemyStor
 from quart_dance.testing import faults
 
 OVER = {"expires_in": 3600, "expires_at": 1}
-PERSONAL = {"access_token": "the personal token of 7", "token_type": "bearer"}
+PERSONAL = {"access_token": "the-personal-token-of-7", "token_type": "bearer"}
 #: Whose database it is.
 tenant: ContextVar[str] = ContextVar("tenant")
 
@@ -57,6 +57,35 @@ class Unnamed(BaseStorage):
         self.tokens.pop(await self.account(blueprint, **who), None)
 
 
+class Misnamed(Unnamed):
+    """One that takes None for a name, which names whoever is logged in."""
+
+    def named(self, account: str | None) -> dict[str, Any]:
+        return {"user_id": account}
+
+
+class Wrapped(BaseStorage):
+    """A storage of an application's own that hands everything on."""
+
+    def __init__(self, inner: BaseStorage) -> None:
+        self.inner = inner
+
+    async def get(self, blueprint: Any, **who: Any) -> Any:
+        return await self.inner.get(blueprint, **who)
+
+    async def set(self, blueprint: Any, token: Any, **who: Any) -> None:
+        await self.inner.set(blueprint, token, **who)
+
+    async def delete(self, blueprint: Any, **who: Any) -> None:
+        await self.inner.delete(blueprint, **who)
+
+    async def account(self, blueprint: Any, **who: Any) -> str | None:
+        return await self.inner.account(blueprint, **who)
+
+    def named(self, account: str | None) -> dict[str, Any]:
+        return self.inner.named(account)
+
+
 @asynccontextmanager
 async def database(path: Path) -> AsyncIterator[AsyncEngine]:
     """Open a database with a table."""
@@ -72,8 +101,8 @@ async def database(path: Path) -> AsyncIterator[AsyncEngine]:
 @asynccontextmanager
 async def storage_of(kind: str, tmp_path: Path) -> AsyncIterator[BaseStorage]:
     """Give a storage whose user is the one in the session."""
-    if kind == "unnamed":
-        yield Unnamed()
+    if kind != "sqla":
+        yield Misnamed() if kind == "misnamed" else Unnamed()
         return
     async with database(tmp_path / "tokens.db") as engine:
         yield SQLAlchemyStorage(
@@ -83,7 +112,7 @@ async def storage_of(kind: str, tmp_path: Path) -> AsyncIterator[BaseStorage]:
 
 @pytest.mark.parametrize("when", ["before the provider is asked", "while it is"])
 @pytest.mark.parametrize("begins", [None, 1])
-@pytest.mark.parametrize("kind", ["sqla", "unnamed"])
+@pytest.mark.parametrize("kind", ["sqla", "unnamed", "misnamed"])
 async def test_a_login_while_a_refresh_is_on_its_way(kind, begins, when, tmp_path):
     """S2, S15: who logs in meanwhile is not whose token all others get.
 
@@ -155,12 +184,13 @@ class Routed(Session):
         return self.engines[tenant.get()].sync_engine
 
 
-async def test_tenants_with_a_database_each(tmp_path):
+@pytest.mark.parametrize("wrap", [lambda inner: inner, Wrapped], ids=["", "wrapped"])
+async def test_tenants_with_a_database_each(wrap, tmp_path):
     """S15: the same user of two databases is two accounts, whose tokens never meet."""
     async with database(tmp_path / "a.db") as one, database(tmp_path / "b.db") as two:
         Routed.engines = {"a": one, "b": two}
         makes = async_sessionmaker(sync_session_class=Routed)
-        storage = SQLAlchemyStorage(OAuth, makes, user_id=1)
+        storage = wrap(SQLAlchemyStorage(OAuth, makes, user_id=1))
         app, blueprint, provider, _ = timed_app(storage=storage)
 
         async def call(name: str) -> Any:

@@ -93,8 +93,8 @@ class BaseStorage(ABC):
         """Return how to name an account, as `account` returns it, to `get` and others.
 
         A refresh keeps to the account that it began with, whoever is logged in when
-        it ends. The default names none: the account is asked for again, and a refresh
-        fails if it is another one by then.
+        it ends. Nobody, None, is named by ``user_id=NOBODY``. The default names none:
+        the account is asked for again, and a refresh fails if it is another by then.
         """
         return {}
 

@@ -45,7 +45,7 @@ class RedisLease:
     Args:
         redis: A client of the event loop that will use it.
         seconds: How long a process that is killed holds up its account. It must be
-            longer than the token endpoint may take, and the save after it.
+            longer than a refresh may take: some 25 s.
         prefix: How the keys begin: two applications that share a Redis, but no table
             of tokens, need two.
     """

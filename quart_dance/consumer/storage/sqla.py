@@ -56,7 +56,7 @@ class SQLAlchemyStorage(BaseStorage):
     Attributes:
         lease_seconds: How long a process that is killed while it refreshes a token
             holds up that account, without a `lease` of one's own. It must be longer
-            than the token endpoint may take, and the save after it.
+            than a refresh may take: some 25 s.
 
     Raises:
         TypeError: `session` is none of these. What is wrong with `model` is found at

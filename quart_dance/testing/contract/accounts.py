@@ -74,6 +74,7 @@ class AccountsContract(StorageContract):
         for user_id in (*self.user_ids, NOBODY):
             account = await storage.account(ONE, user_id=user_id)
             who = storage.named(account)
+            assert who and None not in who.values(), "None names nobody in particular"
             assert await storage.account(ONE, **who) == account
             await storage.set(ONE, token_of("x"), user_id=user_id)
             assert await storage.get(ONE, **who) == token_of("x")
