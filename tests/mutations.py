@@ -1312,11 +1312,18 @@ MUTATIONS = [
         "flask/test_sync_storage",
     ),
     Mutation(
-        "a storage's own lock is its only one",
+        "no visitor waits for another's refresh in a subclass",
         "flask/async_storages.py",
-        "async with self._held(lock):",
-        "async with super().refresh_lock(blueprint, **who), self._held(lock):",
+        "if not isinstance(self.storage, SyncStorage):",
+        "if True:",
         "flask/test_flask_own_storages",
+    ),
+    Mutation(
+        "a lock that is its process's holds off its tasks",
+        "flask/async_storages.py",
+        "if not isinstance(self.storage, SyncStorage):",
+        'if not hasattr(self.storage, "refresh_lock"):',
+        "flask/test_bridge_storages",
     ),
     Mutation(
         "a lock that comes too late is left",

@@ -12,7 +12,12 @@ from collections.abc import (
     Mapping,
 )
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from contextvars import copy_context
 from typing import Any, TypeVar, cast
 
@@ -117,13 +122,14 @@ class AsyncStorage(base.BaseStorage):
 
     @asynccontextmanager
     async def refresh_lock(self, blueprint: Owner, **who: Any) -> AsyncIterator[None]:
-        if not hasattr(self.storage, "refresh_lock"):
-            async with super().refresh_lock(blueprint, **who):
-                yield
-            return
-        # Nobody waits beside it: its visitors may have no accounts to tell them apart.
-        lock = await self._call(self.storage.refresh_lock, blueprint, **who)
-        async with self._held(lock):
+        async with AsyncExitStack() as stack:
+            # Beside its own, which may let all of its process in, as files' locks do.
+            # Those of an async storage hold off its tasks, and tell its visitors apart.
+            if not isinstance(self.storage, SyncStorage):
+                await stack.enter_async_context(super().refresh_lock(blueprint, **who))
+            if hasattr(self.storage, "refresh_lock"):
+                lock = await self._call(self.storage.refresh_lock, blueprint, **who)
+                await stack.enter_async_context(self._held(lock))
             yield
 
     @asynccontextmanager

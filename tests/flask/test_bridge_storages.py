@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
@@ -235,6 +235,39 @@ async def test_cancelled_before_the_lock():
     async with storage.refresh_lock(OWNER):
         assert vault.lock.locked()
     assert vault.left.is_set() and not vault.lock.locked()
+
+
+class PerProcess(Vault):
+    """A storage for users, with a lock that its process has, as `fcntl.lockf` gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[Any] = []
+
+    def account(self, blueprint: Any, **who: Any) -> str:
+        return str(who["user_id"])
+
+    def refresh_lock(self, blueprint: Any, **who: Any) -> nullcontext[None]:
+        self.taken.append(who["user_id"])
+        return nullcontext()
+
+
+async def test_a_lock_that_is_its_process_s():
+    """F5: tasks wait for each other beside a storage's own lock; other users do not."""
+    kept = PerProcess()
+    storage = AsyncStorage(kept)
+
+    async def take(user_id: int) -> None:
+        async with storage.refresh_lock(OWNER, user_id=user_id):
+            pass
+
+    async with storage.refresh_lock(OWNER, user_id=1):
+        same = asyncio.create_task(take(1))
+        for _ in range(5):  # which goes to threads and back
+            await take(2)
+        assert kept.taken == [1] + [2] * 5
+    await same
+    assert kept.taken == [1] + [2] * 5 + [1]
 
 
 @pytest.mark.parametrize(
