@@ -1370,9 +1370,16 @@ MUTATIONS = [
     Mutation(
         "the end waits for a refresh",
         "flask/bridge.py",
-        "self._await(self._flights(), self._loop, 2 * deadline + _CLOSING)",
+        "self._await(self._flights(), loop, 2 * deadline + _CLOSING)",
         "pass",
         "flask/test_bridge_processes::test_end_while_a_token_is_refreshed",
+    ),
+    Mutation(
+        "the end waits for nothing where nothing is refreshed",
+        "flask/bridge.py",
+        "if loop is not None and any(r.at(loop).tasks for r in self.runtimes):",
+        "if loop is not None:",
+        "flask/test_ending",
     ),
     Mutation(
         "the end lets nobody in",

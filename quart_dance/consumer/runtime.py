@@ -167,7 +167,11 @@ class Runtime:
     @property
     def here(self) -> LoopState:
         """What belongs to the running event loop."""
-        return self._loops.setdefault(asyncio.get_running_loop(), LoopState())
+        return self.at(asyncio.get_running_loop())
+
+    def at(self, loop: asyncio.AbstractEventLoop) -> LoopState:
+        """Return what belongs to an event loop, which may be another thread's."""
+        return self._loops.setdefault(loop, LoopState())
 
     async def aclose(self, owner: object = None) -> None:
         """Wait for the refreshes in this event loop, then close its pools.

@@ -139,11 +139,13 @@ class Bridge:
 
         Threads that come later wait at the gate until the process is no more.
         """
-        if self._loop is not None:
+        loop = self._loop
+        # Seen from here: an event loop that stands still would not say.
+        if loop is not None and any(r.at(loop).tasks for r in self.runtimes):
             # A refresh may wait for another process's, that fails. Nothing is closed
             # before: to save a token may take storages, and the gate.
-            deadline = max((r.deadline for r in self.runtimes), default=0)
-            self._await(self._flights(), self._loop, 2 * deadline + _CLOSING)
+            deadline = max(r.deadline for r in self.runtimes)
+            self._await(self._flights(), loop, 2 * deadline + _CLOSING)
         self.gate.close()
         loop = self._loop
         if loop is not None:

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from quart_dance.consumer.runtime import Runtime
+from quart_dance.flask.bridge import Bridge
+from quart_dance.flask.gate import Gate
 from quart_dance.flask.threads import Threads
 
 HERE = Path(__file__).parent
@@ -30,6 +33,31 @@ def test_refresh(tmp_path, asks, said):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == said
+
+
+def test_nothing_is_refreshed():
+    """S14: the end waits for no event loop that stands still, if nothing is refreshed."""
+    begun, closing, said = threading.Event(), threading.Event(), []
+
+    class Closing(Gate):
+        def close(self) -> None:
+            closing.set()
+            super().close()
+
+    async def block() -> None:
+        begun.set()
+        said.append(closing.wait(30))
+
+    bridge, runtime = Bridge(), Runtime()
+    bridge.gate = Closing()
+    bridge.runtimes.add(runtime)
+    runtime.deadline = 60
+    calling = threading.Thread(target=lambda: bridge.run(block(), None))
+    calling.start()
+    assert begun.wait(30)
+    bridge.close()
+    calling.join(30)
+    assert said == [True]
 
 
 def test_no_thread_left(monkeypatch):
