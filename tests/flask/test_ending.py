@@ -36,7 +36,7 @@ def test_refresh(tmp_path, asks, said):
 
 
 def test_nothing_is_refreshed():
-    """S14: the end waits for no event loop that stands still, if nothing is refreshed."""
+    """S14: the end waits for no event loop that stands still over nothing."""
     begun, closing, said = threading.Event(), threading.Event(), []
 
     class Closing(Gate):
