@@ -1370,15 +1370,29 @@ MUTATIONS = [
     Mutation(
         "the end waits for a refresh",
         "flask/bridge.py",
-        "self._await(self._flights(), loop, 2 * deadline + _CLOSING)",
+        "self._await(self._flights(), loop, deadline + SAVING + _CLOSING)",
         "pass",
         "flask/test_bridge_processes::test_end_while_a_token_is_refreshed",
     ),
     Mutation(
         "the end waits for nothing where nothing is refreshed",
         "flask/bridge.py",
-        "if loop is not None and any(r.at(loop).tasks for r in self.runtimes):",
-        "if loop is not None:",
+        "if any(state.tasks for state in states):",
+        "if states:",
+        "flask/test_ending",
+    ),
+    Mutation(
+        "no refresh begins while the process ends",
+        "consumer/flight.py",
+        "if self.runtime.here.ending:",
+        "if False:",
+        "dance/test_closing",
+    ),
+    Mutation(
+        "a refresh is told that the process ends",
+        "flask/bridge.py",
+        "state.ending = True",
+        "pass",
         "flask/test_ending",
     ),
     Mutation(

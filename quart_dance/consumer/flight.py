@@ -201,6 +201,11 @@ class Flight:
             wait = min(2 * wait, 1.0)
 
     async def _exchange(self, old: Token) -> Token:
+        if self.runtime.here.ending:
+            # Nobody would wait for the answer, and it cannot be had again.
+            raise self.consumer.about(
+                StorageError("the process ends: nothing is refreshed any more")
+            )
         form = refresh_form(
             self.consumer.provider_url("auto_refresh_url"),
             self.consumer.client(),

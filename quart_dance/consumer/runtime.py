@@ -96,9 +96,14 @@ class Memory:
 
 
 class LoopState:
-    """What belongs to one event loop."""
+    """What belongs to one event loop.
+
+    Attributes:
+        ending: Whether its process ends, and no refresh may begin to spend a token.
+    """
 
     def __init__(self) -> None:
+        self.ending = False
         self.pools: dict[tuple[object, object], Closable] = {}
         self.flights: dict[object, asyncio.Task[Any]] = {}
         self.tasks: set[asyncio.Task[Any]] = set()

@@ -20,6 +20,7 @@ from weakref import WeakSet, WeakValueDictionary
 
 from flask import has_request_context
 
+from ..consumer.flight import SAVING
 from ..consumer.runtime import Closable, Runtime
 from ..consumer.storage.base import BaseStorage
 from ..consumer.storage.forks import leave
@@ -28,8 +29,7 @@ from .threads import Threads
 from .waiter import Waiter
 
 T = TypeVar("T")
-#: Seconds that saving tokens, and then closing connections, may take at the end of the
-#: process.
+#: Seconds that closing connections may take at the end of the process.
 _CLOSING = 3.0
 
 
@@ -139,13 +139,8 @@ class Bridge:
 
         Threads that come later wait at the gate until the process is no more.
         """
-        loop = self._loop
-        # Seen from here: an event loop that stands still would not say.
-        if loop is not None and any(r.at(loop).tasks for r in self.runtimes):
-            # A refresh may wait for another process's, that fails. Nothing is closed
-            # before: to save a token may take storages, and the gate.
-            deadline = max(r.deadline for r in self.runtimes)
-            self._await(self._flights(), loop, 2 * deadline + _CLOSING)
+        if self._loop is not None:
+            self._land(self._loop)
         self.gate.close()
         loop = self._loop
         if loop is not None:
@@ -162,6 +157,20 @@ class Bridge:
     ) -> None:
         with suppress(Exception):
             asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout)
+
+    def _land(self, loop: _Loop) -> None:
+        """Let no refresh begin to spend a token any more, and wait for the others.
+
+        Nothing is closed before: to save a token may take storages, and the gate.
+        """
+        runtimes = [*self.runtimes]
+        states = [runtime.at(loop) for runtime in runtimes]
+        for state in states:
+            state.ending = True
+        # Seen from here: an event loop that stands still would not say.
+        if any(state.tasks for state in states):
+            deadline = max(runtime.deadline for runtime in runtimes)
+            self._await(self._flights(), loop, deadline + SAVING + _CLOSING)
 
     async def _flights(self) -> None:
         """Wait for the refreshes: of what they are given nobody else has a copy."""

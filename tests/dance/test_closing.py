@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -19,7 +21,7 @@ from quart_dance.consumer import (
 )
 from quart_dance.consumer.runtime import Runtime, runtime
 from quart_dance.consumer.storage import MemoryStorage
-from quart_dance.errors import NotAuthorizedError
+from quart_dance.errors import NotAuthorizedError, StorageError
 
 
 class Shelf(MemoryStorage):
@@ -96,6 +98,39 @@ def test_a_flight_that_starts_while_we_close():
         return [(await call).status_code for call in made]
 
     assert schedule.run(main()) == [200, 200]
+
+
+def test_a_process_that_ends():
+    """S14: what has waited for the lock by then spends no token: none would be saved.
+
+    The exchanges that are under way are finished.
+    """
+    schedule, calls = Scheduler(0), Calls()
+    held = asyncio.Event()
+
+    class Locked(Shelf):
+        @asynccontextmanager
+        async def refresh_lock(self, blueprint: Any, **who: Any) -> AsyncIterator[None]:
+            if who["user_id"] == "b":
+                await held.wait()
+            yield
+
+    calls.blueprint.storage = Locked()
+
+    async def main() -> None:
+        made = [calls.call("a"), calls.call("b")]
+        await schedule.park()
+        runtime(calls.app).here.ending = True
+        held.set()
+        with pytest.raises(StorageError, match="the process ends") as raised:
+            await made[1]
+        assert raised.value.blueprint is calls.blueprint
+        calls.transport.gates[0].set()
+        assert (await made[0]).status_code == 200
+        assert len(calls.transport.gates) == 1
+        await calls.blueprint.aclose(calls.app)
+
+    schedule.run(main())
 
 
 DEAD = httpx2.Response(400, json={"error": "invalid_grant"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -58,6 +59,24 @@ def test_nothing_is_refreshed():
     bridge.close()
     calling.join(30)
     assert said == [True]
+
+
+def test_a_refresh_is_told():
+    """S14: a refresh hears of the end, which waits for it before anything is closed."""
+    bridge, runtime, said = Bridge(), Runtime(), []
+
+    async def refresh() -> None:
+        while not runtime.here.ending:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        said.append(await asyncio.to_thread(bridge.run, asyncio.sleep(0, "saved"), 30))
+
+    async def begin() -> None:
+        runtime.here.spawn(refresh())
+
+    bridge.runtimes.add(runtime)
+    bridge.run(begin(), None)
+    bridge.close()
+    assert said == ["saved"]
 
 
 def test_no_thread_left(monkeypatch):
