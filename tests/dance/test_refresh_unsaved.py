@@ -141,8 +141,9 @@ class Prolonging(httpx2.AsyncBaseTransport):
         return httpx2.Response(200 if self.clock() < self.end else 403)
 
 
-def test_a_token_that_is_prolonged():
-    """F3: what was saved late does not stand for the refreshes after it."""
+@pytest.mark.parametrize("late", [0, 2 * 3600])
+def test_a_token_that_is_prolonged(late):
+    """F3: what is saved late is not used when it is over, nor in later refreshes."""
     storage = Flaky()
     app, blueprint, provider, clock = timed_app(storage=storage)
     network = Prolonging(clock)
@@ -156,9 +157,10 @@ def test_a_token_that_is_prolonged():
             with pytest.raises(StorageError):
                 await blueprint.session.get("user")
             storage.failures = 0
+            clock.now += late
             for count in range(1, 5):
                 assert (await blueprint.session.get("user")).status_code == 200
-                assert network.refreshes == count
+                assert network.refreshes == count + bool(late)
                 clock.now += 2 * 3600
 
     Scheduler(0).run(main())
