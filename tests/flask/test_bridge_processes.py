@@ -238,7 +238,7 @@ from quart_dance.consumer.storage.sqla import SQLAlchemyStorage
 from quart_dance.errors import StorageError
 from quart_dance.flask import SyncStorage
 
-url, redis_url, prefix = sys.argv[1:]
+url, redis_url, prefix = sys.argv[1:4]
 warnings.simplefilter("ignore", DeprecationWarning)  # aiocache's, and the fork's
 logging.disable()
 crowd = Crowd(url, "plain")
@@ -249,9 +249,12 @@ class Closing(SQLAlchemyStorage):
         await self.redis.aclose()
         await self.aiocache.client.aclose()
 
-def make():
-    cache, redis = Cache.from_url(redis_url), Redis.from_url(redis_url)
+def clients(**options):
+    cache, redis = Cache.from_url(redis_url), Redis.from_url(redis_url, **options)
     cache.namespace = prefix
+    return cache, redis
+
+def make(cache, redis):
     lease = RedisLease(redis, prefix=prefix)
     made = Closing(OAuth, crowd.engine, cache=cache, lease=lease)
     made.aiocache, made.redis = cache, redis
@@ -266,16 +269,24 @@ def use(storage):
         said.append(str(error))
     print(*said, flush=True)
 
-storage = make()
-crowd.storage.set(OWNER, {"access_token": "cached"}, user_id=1)
-use(storage)
-crowd.storage.set(OWNER, {"access_token": "stored"}, user_id=1)
+def use_before(storage):
+    crowd.storage.set(OWNER, {"access_token": "cached"}, user_id=1)
+    use(storage)
+    crowd.storage.set(OWNER, {"access_token": "stored"}, user_id=1)
+"""
+
+SHARES = """
+cache, redis = clients()
+storage, other = make(cache, redis), make(cache, redis)
+use_before(storage)
 if os.fork():
     assert os.wait()[1] == 0
     use(storage)
 else:
     use(storage)
-    use(make())
+    use(other)
+    use(make(cache, Redis(connection_pool=redis.connection_pool)))
+    use(make(*clients()))
 """
 
 
@@ -285,13 +296,47 @@ def test_a_fork_with_redis(url, redis_url, redis_prefix):
 
     It would send on their sockets, and take their answers: both could hold one lease.
     The database answers in place of the cache, and no token is refreshed, until the
-    child has made clients of its own.
+    child has made clients of its own. Which storage the parent has used them with does
+    not matter.
     """
-    said = run("-c", REDIS, url, redis_url, redis_prefix).stdout
-    first, child, new, last = said.splitlines()
+    said = run("-c", REDIS + SHARES, url, redis_url, redis_prefix).stdout
+    first, *child, new, last = said.splitlines()
     assert first == new == last == "cached held"
-    assert child.startswith("stored ")
-    assert "the client of the RedisLease was used before this process was fork" in child
+    assert len(child) == 3
+    for line in child:
+        assert line.startswith("stored ")
+        assert "the client of the RedisLease was used before this process was" in line
+
+
+THROWS_AWAY = """
+import gc
+from quart_dance.consumer.storage import BaseStorage
+from quart_dance.flask.bridge import run
+
+close, Closing.aclose = Closing.aclose, BaseStorage.aclose  # so nobody else keeps it
+storage = make(*clients(single_connection_client=sys.argv[4] == "single"))
+use_before(storage)
+if os.fork():
+    assert os.wait()[1] == 0
+    use(storage)
+    run(close(storage.async_storage))
+else:
+    del storage
+    gc.collect()
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("kind", ["pool", "single"])
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_child_that_throws_clients_away(url, redis_url, redis_prefix, kind):
+    """S14: A child that assigns a storage anew leaves its parent's clients alone.
+
+    To collect them there would keep the parent from hearing the answers of Redis.
+    """
+    script = REDIS + THROWS_AWAY
+    said = run("-c", script, url, redis_url, redis_prefix, kind).stdout
+    assert said.splitlines() == ["cached held"] * 2
 
 
 UNTOLD = """

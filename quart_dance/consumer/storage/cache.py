@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ...oauth.token import Token, seconds
-from .forks import ProcessBound
+from .forks import check_ours
 from .waiting import finished, within
 
 T = TypeVar("T")
@@ -57,7 +57,6 @@ class TokenCache:
     def __init__(self, cache: AsyncCache, ttl: int) -> None:
         self._cache = cache
         self._ttl = ttl
-        self._bound = ProcessBound("the cache")
 
     @staticmethod
     def key(*parts: Any) -> str:
@@ -140,7 +139,7 @@ class TokenCache:
         return await finished(change)
 
     async def _answer(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        self._bound.check()
+        check_ours("the cache", self._cache)
         return await within(DEADLINE, call())
 
 

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from ...errors import StorageError
 from .base import saved
-from .forks import ProcessBound
+from .forks import check_ours
 from .waiting import finished, leased, within
 
 __all__ = ["RedisLease"]
@@ -60,7 +60,6 @@ class RedisLease:
         self._redis = redis
         self._seconds = seconds
         self._prefix = prefix
-        self._bound = ProcessBound("the client of the RedisLease")
 
     @asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[None]:
@@ -87,6 +86,8 @@ class RedisLease:
         return await finished(saved(self._ask(script, key, *values)))
 
     async def _ask(self, script: str, key: str, *values: Any) -> Any:
-        self._bound.check()
+        # Clients may share a pool; that of a cluster has none.
+        pool = getattr(self._redis, "connection_pool", self._redis)
+        check_ours("the client of the RedisLease", self._redis, pool)
         answer: Any = self._redis.eval(script, 1, key, *values)
         return await within(DEADLINE, answer)

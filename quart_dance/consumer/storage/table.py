@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,7 @@ from ...errors import StorageError
 from ...oauth.token import Token
 from .base import local_lock, saved
 from .database import Work, address, run
-from .forks import leave
+from .forks import is_ours, leave, make_ours
 from .rows import Rows
 from .structure import is_indexed
 from .waiting import finished, in_turn
@@ -34,8 +33,6 @@ PATIENCE = 5.0
 Session = (
     async_sessionmaker[Any] | async_scoped_session[Any] | AsyncSession | AsyncEngine
 )
-#: The engines that we use, and whose the connections in their pools are: a process's.
-_processes: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
 
 
 @dataclass
@@ -185,18 +182,7 @@ def _leave_parents(engine: Engine) -> None:
     Here, where they are used, since nobody else knows of all: storages wrap others,
     and a server may fork without telling Python.
     """
-    if _processes.get(engine) != (here := os.getpid()):
-        if engine in _processes:
-            leave(engine.pool)
-            engine.dispose(close=False)
-        _processes[engine] = here
-
-
-def _leave_all() -> None:
-    """Leave them also where the child only collects the engine: that closes them."""
-    for engine in list(_processes):
-        _leave_parents(engine)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_all)
+    if not is_ours(engine, _leave_parents):
+        leave(engine.pool)
+        engine.dispose(close=False)
+        make_ours(engine)
