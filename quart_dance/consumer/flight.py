@@ -89,6 +89,31 @@ class Flight:
         outcome: Token = flight.result()
         return outcome
 
+    async def late(self, old: Token) -> Token | None:
+        """Save what could not be saved when it came, and return what is then stored.
+
+        That takes no lease: nobody is asked, and it may be ours still, if what keeps
+        the leases was down as well.
+
+        Returns:
+            None if there is nothing, or nothing of use any more.
+        """
+        runtime, identity = self.runtime, identity_of(old)
+        new: Token | None = runtime.unsaved.get(identity, runtime.clock())
+        # While others are on their way, what they bring counts.
+        if new is None or self._key(old) in runtime.here.flights or self._is_over(new):
+            return None
+        replaced = await self.replace(old, new)
+        runtime.unsaved.forget(identity)
+        if not replaced:
+            return await self.load() or REVOKED
+        await self._tell(old, new)
+        return new
+
+    def _is_over(self, token: Token) -> bool:
+        over = is_expired(token, self.runtime.clock())
+        return over and can_refresh(self.consumer, token)
+
     def _land(self, key: object, flight: asyncio.Task[Any] | None) -> None:
         if self.runtime.here.flights.get(key) is flight:
             del self.runtime.here.flights[key]
@@ -103,9 +128,7 @@ class Flight:
             if stored is None:
                 return REVOKED  # logged out meanwhile
             if stored != old:
-                if not is_expired(stored, self.runtime.clock()):
-                    return stored
-                if not can_refresh(consumer, stored):
+                if not self._is_over(stored):
                     return stored
                 old = stored
             if clock() - began > SLACK:
@@ -121,13 +144,17 @@ class Flight:
                 return await self.load() or REVOKED
         # A receiver that calls the API, and must refresh, may not wait for this flight.
         self._land(key, asyncio.current_task())
-        signal = oauth_refreshed if new else oauth_revoked
+        await self._tell(old, new)
+        return new
+
+    async def _tell(self, old: Token, new: Token) -> None:
+        """Call the receivers, with the new token or the one that is revoked."""
+        name, signal = self.consumer.name, oauth_refreshed if new else oauth_revoked
         with self.runtime.here.notifying():
             try:
-                await consumer.notify(signal, token=(new or old).copy())
+                await self.consumer.notify(signal, token=(new or old).copy())
             except Exception:
-                _logger.exception("A receiver of a refresh of %r failed", consumer.name)
-        return new
+                _logger.exception("A receiver of a refresh of %r failed", name)
 
     async def load(self) -> Token | None:
         """Return the account's token, past any cache; see `_check`."""
@@ -167,9 +194,7 @@ class Flight:
         new: Token | None = runtime.unsaved.get(identity_of(old), runtime.clock())
         if new is None:
             return await self._exchange(old)
-        if is_expired(new, runtime.clock()) and can_refresh(self.consumer, new):
-            return await self._exchange(new)
-        return new
+        return await self._exchange(new) if self._is_over(new) else new
 
     async def _save(self, old: Token, new: Token, end: float) -> bool:
         """Store what the provider has given out, and will not give out again.

@@ -52,6 +52,8 @@ async def refreshed(
     new: Token | None = runtime.refreshed.get(identity_of(old), runtime.clock())
     known = new is not None
     if new is None:
+        new = await flight.late(old)
+    if new is None:
         new = await flight.shared(old)
     if known or account is None:
         # A flight saves for the one who started it. Whoever else holds the old token

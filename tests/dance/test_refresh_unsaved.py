@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -166,8 +167,9 @@ def test_a_token_that_is_prolonged(late):
     Scheduler(0).run(main())
 
 
-def test_what_was_saved_is_spent():
-    """F3: a token that the API refuses is exchanged, and not for what is remembered."""
+@pytest.mark.parametrize("failures", [3, 1_000])
+def test_what_was_saved_is_spent(failures):
+    """F3: what has been saved, soon or late, is not given out again."""
     storage = Flaky()
     app, blueprint, provider, clock = timed_app(storage=storage)
     network = Prolonging(clock)
@@ -177,8 +179,8 @@ def test_what_was_saved_is_spent():
         async with app.app_context():
             token = {**TOKEN, "refresh_token": "rt", "expires_at": 1}
             await storage.set(blueprint, token)
-            storage.failures = 1_000
-            with pytest.raises(StorageError):
+            storage.failures = failures
+            with suppress(StorageError):
                 await blueprint.session.get("user")
             storage.failures = 0
             assert (await blueprint.session.get("user")).status_code == 200
@@ -188,3 +190,24 @@ def test_what_was_saved_is_spent():
 
     Scheduler(0).run(main())
     assert network.refreshes == 2
+
+
+def test_a_late_save_takes_no_lease():
+    """F3: a lease that its holder could not give back does not hold up the save."""
+    storage = Flaky()
+    app, blueprint, provider, clock = timed_app(storage=storage)
+
+    async def main() -> None:
+        async with app.app_context():
+            await storage.set(blueprint, {**provider.issue_token(), "expires_at": 1})
+            storage.failures = 1_000
+            with pytest.raises(StorageError):
+                await blueprint.session.get("user")
+            storage.failures = 0
+            async with storage.refresh_lock(blueprint), asyncio.timeout(60):
+                calls = [blueprint.session.get("user") for _ in range(3)]
+                answers = await asyncio.gather(*calls)
+            assert [answer.status_code for answer in answers] == [200] * 3
+
+    Scheduler(0).run(main())
+    assert (provider.count("token"), provider.reuse_detected) == (1, [])

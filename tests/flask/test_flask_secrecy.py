@@ -17,6 +17,7 @@ from rooms import FlaskVisitor
 from secrecy import HOUSE, assert_discreet
 from support import query
 
+from quart_dance.consumer import flight
 from quart_dance.consumer import storage as async_storages
 from quart_dance.consumer.runtime import runtime
 from quart_dance.errors import (
@@ -155,8 +156,9 @@ def test_too_large(library):
 
 @both_kinds
 @pytest.mark.parametrize("what", ["set", "assign", "refresh"])
-def test_storage_elsewhere(library, kind, what):
+def test_storage_elsewhere(library, kind, what, monkeypatch):
     """L2 L3: the same wherever else a token is stored."""
+    monkeypatch.setattr(flight, "SAVING", 0)
     app, blueprint = library.make(storage=kind(EXPIRED))
     answer = faults.Answer.json({"access_token": f"{S}-2", "token_type": "bearer"})
     library.provider.fault("token", answer)
@@ -174,8 +176,9 @@ def test_storage_elsewhere(library, kind, what):
 
 @refusing_kinds
 @pytest.mark.parametrize("what", ["set", "refresh", "failed refresh", "storage"])
-def test_refused_elsewhere(library, kind, what):
+def test_refused_elsewhere(library, kind, what, monkeypatch):
     """L2: the same wherever else, and when reading the token was the last call."""
+    monkeypatch.setattr(flight, "SAVING", 0)
     app, blueprint = library.make(storage=kind(EXPIRED))
     answer = faults.Answer.json({"access_token": f"{S}-2", "token_type": "bearer"})
     failed = what == "failed refresh"
