@@ -136,7 +136,10 @@ class Killing:
     async def kill(self) -> int:
         """Kill whoever waits for a row; return how many there were."""
         if self.postgresql:
-            waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            waiting = (
+                "SELECT pid FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
             kill = "SELECT pg_terminate_backend(:number)"
         else:
             waiting = (
