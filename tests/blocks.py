@@ -77,8 +77,16 @@ def read(dev_provider: DevProvider) -> Callable[[str, str], SimpleNamespace]:
     return run
 
 
-def run_pytest(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the tests in a folder as somebody else would who has installed us."""
+def run_pytest(folder: Path, *files: str) -> subprocess.CompletedProcess[str]:
+    """Run the tests in a folder as somebody else would who has installed us.
+
+    Args:
+        folder: The folder.
+        files: What is written there first; each begins with its name, as a comment.
+    """
+    for code in files:
+        name = code.partition("\n")[0].removeprefix("# ")
+        (folder / name).write_text(code, "utf-8")
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir=."],
         cwd=folder,

@@ -172,7 +172,4 @@ def test_block_testing_shared(tmp_path):
 
 def run_page(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Write the files of a module of the testing page, and run them."""
-    for code in Page("docs/testing.md").blocks[name]:
-        file = code.partition("\n")[0].removeprefix("# ")
-        (folder / file).write_text(code, "utf-8")
-    return run_pytest(folder)
+    return run_pytest(folder, *Page("docs/testing.md").blocks[name])
