@@ -375,14 +375,14 @@ MUTATIONS = [
     Mutation(
         "what is remembered is not used when it is over",
         "consumer/flight.py",
-        "in runtime.here.flights or self._is_over(new):",
+        "in runtime.here.flights or self._is_due(new):",
         "in runtime.here.flights:",
         "dance/test_refresh_unsaved",
     ),
     Mutation(
         "what is remembered and over is exchanged",
         "consumer/flight.py",
-        "return await self._exchange(new) if self._is_over(new) else new",
+        "return await self._exchange(new) if self._is_due(new) else new",
         "return new",
         "dance/test_refresh_unsaved",
     ),

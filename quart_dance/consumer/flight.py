@@ -101,7 +101,7 @@ class Flight:
         runtime, identity = self.runtime, identity_of(old)
         new: Token | None = runtime.unsaved.get(identity, runtime.clock())
         # While others are on their way, what they bring counts.
-        if new is None or self._key(old) in runtime.here.flights or self._is_over(new):
+        if new is None or self._key(old) in runtime.here.flights or self._is_due(new):
             return None
         replaced = await self.replace(old, new)
         runtime.unsaved.forget(identity)
@@ -110,9 +110,10 @@ class Flight:
         await self._tell(old, new)
         return new
 
-    def _is_over(self, token: Token) -> bool:
-        over = is_expired(token, self.runtime.clock())
-        return over and can_refresh(self.consumer, token)
+    def _is_due(self, token: Token) -> bool:
+        """Say whether a token is to be refreshed, and can be."""
+        expired = is_expired(token, self.runtime.clock())
+        return expired and can_refresh(self.consumer, token)
 
     def _land(self, key: object, flight: asyncio.Task[Any] | None) -> None:
         if self.runtime.here.flights.get(key) is flight:
@@ -128,7 +129,7 @@ class Flight:
             if stored is None:
                 return REVOKED  # logged out meanwhile
             if stored != old:
-                if not self._is_over(stored):
+                if not self._is_due(stored):
                     return stored
                 old = stored
             if clock() - began > SLACK:
@@ -194,7 +195,7 @@ class Flight:
         new: Token | None = runtime.unsaved.get(identity_of(old), runtime.clock())
         if new is None:
             return await self._exchange(old)
-        return await self._exchange(new) if self._is_over(new) else new
+        return await self._exchange(new) if self._is_due(new) else new
 
     async def _save(self, old: Token, new: Token, end: float) -> bool:
         """Store what the provider has given out, and will not give out again.
